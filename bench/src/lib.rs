@@ -1,0 +1,1 @@
+//! Comparisons of fullbore with other stacks.

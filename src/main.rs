@@ -1,0 +1,5 @@
+//! The `fullbore` command.
+
+fn main() -> std::process::ExitCode {
+    fullbore::cli::main()
+}
