@@ -1,0 +1,411 @@
+//! The pool of one engine and its ledger.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Held, PACKET_START, Packet, Region, TxDesc};
+
+/// Who has a chunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+enum Owner {
+    /// The free list.
+    Pool,
+    /// The fill ring: the kernel may write it.
+    Fill,
+    /// A [`Packet`] somewhere in the process.
+    Engine,
+    /// The transmit ring, and nobody waits for it.
+    Tx,
+    /// A [`Held`] packet.
+    Queue,
+    /// A [`Held`] packet that the kernel is transmitting.
+    QueueTx,
+}
+
+/// How many chunks each owner has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ledger {
+    /// Free.
+    pub pool: u32,
+    /// In the fill ring.
+    pub fill: u32,
+    /// Held as packets by the engine, its applications or their threads.
+    pub engine: u32,
+    /// In the transmit ring, to be freed on completion.
+    pub tx: u32,
+    /// In send queues.
+    pub queue: u32,
+    /// In send queues and in the transmit ring at once.
+    pub queue_tx: u32,
+}
+
+impl Ledger {
+    /// All chunks.
+    #[must_use]
+    pub const fn total(&self) -> u32 {
+        self.pool + self.fill + self.engine + self.tx + self.queue + self.queue_tx
+    }
+
+    /// Chunks that neither the free list nor the kernel's fill ring has: zero
+    /// once everything in flight has been completed and given back.
+    #[must_use]
+    pub const fn outstanding(&self) -> u32 {
+        self.engine + self.tx + self.queue + self.queue_tx
+    }
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} frames: {} free, {} in the fill ring, {} in use, {} being sent, \
+             {} waiting for acknowledgement, {} both",
+            self.total(),
+            self.pool,
+            self.fill,
+            self.engine,
+            self.tx,
+            self.queue,
+            self.queue_tx
+        )
+    }
+}
+
+/// The chunks of one engine: a last-in-first-out free list, so that the
+/// chunk used next is the one still in cache, and the ledger.
+pub struct Pool {
+    region: Arc<Region>,
+    free: Vec<u32>,
+    owner: Box<[Owner]>,
+    copied: u64,
+}
+
+impl Pool {
+    /// A pool of all chunks of `region`.
+    ///
+    /// # Panics
+    /// If the region has or had another pool: two would hand out the same
+    /// chunks, and packets may outlive their pool.
+    #[must_use]
+    pub fn new(region: Arc<Region>) -> Self {
+        assert!(region.claim(), "a region belongs to one pool");
+        let n = region.chunks();
+        Self {
+            free: (0..n).rev().collect(),
+            owner: vec![Owner::Pool; n as usize].into_boxed_slice(),
+            region,
+            copied: 0,
+        }
+    }
+
+    /// The memory, for threads that fill or read packets.
+    #[must_use]
+    pub const fn region(&self) -> &Arc<Region> {
+        &self.region
+    }
+
+    /// Free chunks.
+    #[must_use]
+    pub fn available(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Largest packet a chunk can hold, in bytes.
+    #[must_use]
+    pub fn max_packet(&self) -> usize {
+        self.region.chunk_size() as usize - PACKET_START as usize
+    }
+
+    /// Payload bytes that the engine has copied so far.
+    #[must_use]
+    pub const fn copied(&self) -> u64 {
+        self.copied
+    }
+
+    /// Counts `bytes` of payload copied.
+    pub const fn count_copy(&mut self, bytes: usize) {
+        self.copied += bytes as u64;
+    }
+
+    /// Takes a free chunk: an empty packet at [`PACKET_START`].
+    pub fn alloc(&mut self) -> Option<Packet> {
+        let chunk = self.free.pop()?;
+        self.shift(chunk, Owner::Pool, Owner::Engine);
+        Some(Packet {
+            chunk,
+            region: self.region.id(),
+            start: PACKET_START,
+            len: 0,
+        })
+    }
+
+    /// Takes a free chunk unless that would leave fewer than `reserve`.
+    pub fn alloc_above(&mut self, reserve: usize) -> Option<Packet> {
+        if self.free.len() > reserve {
+            self.alloc()
+        } else {
+            None
+        }
+    }
+
+    /// Gives a packet's chunk back.
+    pub fn free(&mut self, packet: Packet) {
+        self.check(packet.region);
+        self.shift(packet.chunk, Owner::Engine, Owner::Pool);
+        self.free.push(packet.chunk);
+    }
+
+    /// The bytes of a packet.
+    #[inline]
+    #[must_use]
+    pub fn bytes<'a>(&'a self, packet: &'a Packet) -> &'a [u8] {
+        self.region.bytes(packet)
+    }
+
+    /// The bytes of a packet, to write.
+    #[inline]
+    #[must_use]
+    pub fn bytes_mut<'a>(&'a self, packet: &'a mut Packet) -> &'a mut [u8] {
+        self.region.bytes_mut(packet)
+    }
+
+    /// Sends a packet that need not be kept.
+    pub fn transmit(&mut self, packet: Packet) -> TxDesc {
+        let Packet {
+            chunk,
+            region,
+            start,
+            len,
+        } = packet;
+        self.check(region);
+        self.shift(chunk, Owner::Engine, Owner::Tx);
+        TxDesc {
+            chunk,
+            region,
+            start,
+            len,
+        }
+    }
+
+    /// Puts a packet into a send queue.
+    pub fn hold(&mut self, packet: Packet) -> Held {
+        let Packet {
+            chunk,
+            region,
+            start,
+            len,
+        } = packet;
+        self.check(region);
+        self.shift(chunk, Owner::Engine, Owner::Queue);
+        Held {
+            chunk,
+            region,
+            start,
+            len,
+        }
+    }
+
+    /// Whether the kernel still transmits a held packet.
+    #[inline]
+    #[must_use]
+    pub fn in_transmission(&self, held: &Held) -> bool {
+        self.check(held.region);
+        self.owner[held.chunk as usize] == Owner::QueueTx
+    }
+
+    /// The bytes of a held packet, to write; `None` while the kernel
+    /// transmits it.
+    #[inline]
+    #[must_use]
+    pub fn held_mut<'a>(&'a mut self, held: &'a mut Held) -> Option<&'a mut [u8]> {
+        if self.in_transmission(held) {
+            return None;
+        }
+        let at = self
+            .region
+            .offset(held.region, held.chunk, held.start, held.len);
+        // SAFETY: the range lies in the chunk (`offset`); the chunk's only
+        // handle is `held`, borrowed exclusively; the ledger says that the
+        // kernel does not have it, and only `transmit_held`, which takes the
+        // same handle, can change that.
+        let bytes = unsafe {
+            std::slice::from_raw_parts_mut(self.region.base().as_ptr().add(at), held.len as usize)
+        };
+        Some(bytes)
+    }
+
+    /// Sends a held packet (again), and keeps it; `None` while an earlier
+    /// transmission is not complete.
+    pub fn transmit_held(&mut self, held: &mut Held) -> Option<TxDesc> {
+        if self.in_transmission(held) {
+            return None;
+        }
+        self.shift(held.chunk, Owner::Queue, Owner::QueueTx);
+        Some(TxDesc {
+            chunk: held.chunk,
+            region: held.region,
+            start: held.start,
+            len: held.len,
+        })
+    }
+
+    /// Takes a held packet out of its queue to change it: `Err` gives it back
+    /// while the kernel transmits it.
+    ///
+    /// # Errors
+    /// The held packet itself, if it is in transmission.
+    pub fn unhold(&mut self, held: Held) -> Result<Packet, Held> {
+        if self.in_transmission(&held) {
+            return Err(held);
+        }
+        let Held {
+            chunk,
+            region,
+            start,
+            len,
+        } = held;
+        self.shift(chunk, Owner::Queue, Owner::Engine);
+        Ok(Packet {
+            chunk,
+            region,
+            start,
+            len,
+        })
+    }
+
+    /// Drops a held packet: free at once, or when its transmission completes.
+    pub fn release(&mut self, held: Held) {
+        if self.in_transmission(&held) {
+            self.shift(held.chunk, Owner::QueueTx, Owner::Tx);
+        } else {
+            self.shift(held.chunk, Owner::Queue, Owner::Pool);
+            self.free.push(held.chunk);
+        }
+    }
+
+    /// The bytes of a packet about to be transmitted, for links that copy and
+    /// for captures.
+    #[inline]
+    #[must_use]
+    pub fn tx_bytes<'a>(&'a self, desc: &'a TxDesc) -> &'a [u8] {
+        let at = self
+            .region
+            .offset(desc.region, desc.chunk, desc.start, desc.len);
+        // SAFETY: the range lies in the chunk; while a descriptor of it
+        // exists the chunk is in state Tx or QueueTx, in which nothing in
+        // this process can write it.
+        unsafe {
+            std::slice::from_raw_parts(self.region.base().as_ptr().add(at), desc.len as usize)
+        }
+    }
+
+    /// Completes a transmission that never left the process.
+    pub fn complete(&mut self, desc: TxDesc) {
+        self.check(desc.region);
+        self.finish(desc.chunk);
+    }
+
+    /// Takes the completion of chunk `chunk` from the kernel. Answers whether
+    /// the chunk was indeed being transmitted.
+    ///
+    /// # Safety
+    /// The kernel has returned exactly this chunk through the completion ring
+    /// of the pool's region, or its socket has been closed.
+    pub unsafe fn complete_chunk(&mut self, chunk: u32) -> bool {
+        match self.owner.get(chunk as usize) {
+            Some(Owner::Tx | Owner::QueueTx) => {
+                self.finish(chunk);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes a free chunk for the fill ring: its number.
+    pub fn lend(&mut self) -> Option<u32> {
+        let chunk = self.free.pop()?;
+        self.shift(chunk, Owner::Pool, Owner::Fill);
+        Some(chunk)
+    }
+
+    /// Takes chunk `chunk` back that was lent and not given to the kernel, or
+    /// whose socket has been closed.
+    ///
+    /// # Safety
+    /// The kernel does not have the chunk.
+    pub unsafe fn unlend(&mut self, chunk: u32) {
+        if self.owner.get(chunk as usize) == Some(&Owner::Fill) {
+            self.shift(chunk, Owner::Fill, Owner::Pool);
+            self.free.push(chunk);
+        }
+    }
+
+    /// Takes a received packet from the kernel: `len` bytes at `start` of
+    /// chunk `chunk`. `None` if the chunk was not in the fill ring or the
+    /// range leaves it.
+    ///
+    /// # Safety
+    /// The kernel has returned exactly this chunk through the receive ring of
+    /// the pool's region.
+    pub unsafe fn received(&mut self, chunk: u32, start: u16, len: u16) -> Option<Packet> {
+        if self.owner.get(chunk as usize) != Some(&Owner::Fill)
+            || u32::from(start) + u32::from(len) > self.region.chunk_size()
+        {
+            return None;
+        }
+        self.shift(chunk, Owner::Fill, Owner::Engine);
+        Some(Packet {
+            chunk,
+            region: self.region.id(),
+            start,
+            len,
+        })
+    }
+
+    /// Counts who has what. Reads the whole ledger: not for every packet.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        let mut l = Ledger::default();
+        for o in &self.owner {
+            match o {
+                Owner::Pool => l.pool += 1,
+                Owner::Fill => l.fill += 1,
+                Owner::Engine => l.engine += 1,
+                Owner::Tx => l.tx += 1,
+                Owner::Queue => l.queue += 1,
+                Owner::QueueTx => l.queue_tx += 1,
+            }
+        }
+        debug_assert_eq!(l.pool as usize, self.free.len());
+        l
+    }
+
+    #[inline]
+    fn finish(&mut self, chunk: u32) {
+        if self.owner[chunk as usize] == Owner::QueueTx {
+            self.shift(chunk, Owner::QueueTx, Owner::Queue);
+        } else {
+            self.shift(chunk, Owner::Tx, Owner::Pool);
+            self.free.push(chunk);
+        }
+    }
+
+    #[inline]
+    fn shift(&mut self, chunk: u32, from: Owner, to: Owner) {
+        let owner = &mut self.owner[chunk as usize];
+        debug_assert_eq!(*owner, from, "chunk {chunk} on its way to {to:?}");
+        *owner = to;
+    }
+
+    #[inline]
+    fn check(&self, region: u32) {
+        assert_eq!(region, self.region.id(), "packet of another region");
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({})", self.ledger())
+    }
+}
