@@ -1,0 +1,109 @@
+//! HyStart++ (RFC 9406): leaves the first slow start when the round-trip time
+//! rises, through a few rounds of slower growth in case it was jitter.
+//!
+//! Growth per acknowledgment is not limited to 8 segments as §4.2 has it for
+//! senders without pacing: receivers that acknowledge a batch at a time would
+//! otherwise hold slow start back.
+
+use std::time::Duration;
+
+use super::AckSample;
+
+const MIN_RTT_THRESH: Duration = Duration::from_millis(4);
+const MAX_RTT_THRESH: Duration = Duration::from_millis(16);
+const MIN_RTT_DIVISOR: u32 = 8;
+const N_RTT_SAMPLE: u32 = 8;
+const CSS_GROWTH_DIVISOR: u32 = 4;
+const CSS_ROUNDS: u32 = 5;
+
+/// How slow start goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// By all that was acknowledged.
+    Full,
+    /// By that part of it: conservative slow start.
+    Reduced(u32),
+    /// Not at all: congestion avoidance begins here.
+    Exit,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Phase {
+    #[default]
+    SlowStart,
+    /// Conservative slow start, with the round-trip time that led to it and
+    /// the rounds spent in it.
+    Css { baseline: Duration, rounds: u32 },
+    /// Only the first slow start of a connection is watched.
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct HyStart {
+    phase: Phase,
+    /// Smallest round-trip time of the previous round and of this one.
+    last_min: Option<Duration>,
+    current_min: Option<Duration>,
+    samples: u32,
+}
+
+impl HyStart {
+    pub(super) fn on_ack(&mut self, a: &AckSample) -> Pace {
+        if matches!(self.phase, Phase::Done) {
+            return Pace::Full;
+        }
+        if a.round_start && self.next_round() {
+            self.phase = Phase::Done;
+            return Pace::Exit;
+        }
+        if let Some(rtt) = a.rtt {
+            self.current_min = Some(self.current_min.map_or(rtt, |m| m.min(rtt)));
+            self.samples = self.samples.saturating_add(1);
+        }
+        if self.samples >= N_RTT_SAMPLE {
+            self.judge();
+        }
+        match self.phase {
+            Phase::Css { .. } => Pace::Reduced(CSS_GROWTH_DIVISOR),
+            Phase::SlowStart | Phase::Done => Pace::Full,
+        }
+    }
+
+    /// Congestion was signalled: the first slow start is over.
+    pub(super) fn finish(&mut self) {
+        self.phase = Phase::Done;
+    }
+
+    /// Returns whether conservative slow start has lasted long enough.
+    fn next_round(&mut self) -> bool {
+        self.last_min = self.current_min.take();
+        self.samples = 0;
+        match &mut self.phase {
+            Phase::Css { rounds, .. } => {
+                *rounds += 1;
+                *rounds >= CSS_ROUNDS
+            }
+            Phase::SlowStart | Phase::Done => false,
+        }
+    }
+
+    fn judge(&mut self) {
+        let Some(current) = self.current_min else {
+            return;
+        };
+        match self.phase {
+            Phase::SlowStart => {
+                let Some(last) = self.last_min else { return };
+                let rise = (last / MIN_RTT_DIVISOR).clamp(MIN_RTT_THRESH, MAX_RTT_THRESH);
+                if current >= last.saturating_add(rise) {
+                    self.phase = Phase::Css {
+                        baseline: current,
+                        rounds: 0,
+                    };
+                }
+            }
+            Phase::Css { baseline, .. } if current < baseline => self.phase = Phase::SlowStart,
+            Phase::Css { .. } | Phase::Done => {}
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! Congestion controllers, as one enum.
+//!
+//! [`Controller`] owns the congestion window and the slow-start threshold, in
+//! bytes. It is told what was acknowledged and what was lost; it reads no
+//! clock and knows no segment. Loss recovery itself is paced by [`Prr`].
+//!
+//! Slow start (with the exit of [HyStart++], RFC 9406) is the same for all
+//! algorithms; they differ in how they grow afterwards and in how far they
+//! back off.
+//!
+//! [HyStart++]: https://www.rfc-editor.org/rfc/rfc9406
+
+mod cubic;
+mod hystart;
+mod prr;
+mod reno;
+#[cfg(test)]
+mod sequence_tests;
+#[cfg(test)]
+mod tests;
+mod westwood;
+mod window;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::time::Instant;
+use cubic::Cubic;
+use hystart::{HyStart, Pace};
+pub use prr::Prr;
+use reno::Reno;
+use westwood::Westwood;
+use window::Window;
+pub use window::{DEFAULT_INITIAL_WINDOW, MAX_CWND};
+
+/// Which congestion controller a connection uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// AIMD of RFC 5681 and RFC 6582, with appropriate byte counting.
+    Reno,
+    /// RFC 9438.
+    #[default]
+    Cubic,
+    /// Westwood+: backs off to the bandwidth that was measured.
+    Westwood,
+}
+
+impl Algorithm {
+    /// Every algorithm there is.
+    pub const ALL: [Self; 3] = [Self::Reno, Self::Cubic, Self::Westwood];
+
+    /// The name by which configuration and reports call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reno => "reno",
+            Self::Cubic => "cubic",
+            Self::Westwood => "westwood",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The text names no congestion control algorithm.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown congestion control `{0}`; use reno, cubic or westwood")]
+pub struct UnknownAlgorithm(String);
+
+impl FromStr for Algorithm {
+    type Err = UnknownAlgorithm;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|a| a.name().eq_ignore_ascii_case(text))
+            .ok_or_else(|| UnknownAlgorithm(text.to_owned()))
+    }
+}
+
+/// What one acknowledgment (or one batch of them) tells the controller.
+#[derive(Clone, Copy, Debug)]
+pub struct AckSample {
+    /// When it arrived.
+    pub now: Instant,
+    /// Bytes newly delivered by it: cumulatively or selectively acknowledged
+    /// for the first time.
+    pub acked: u32,
+    /// Round-trip time measured from it, if it could be measured (never from
+    /// a retransmitted segment without time stamps).
+    pub rtt: Option<Duration>,
+    /// Smoothed round-trip time; zero before the first sample.
+    pub srtt: Duration,
+    /// Smallest round-trip time of the connection; zero if unknown.
+    pub min_rtt: Duration,
+    /// Bytes in flight just before it arrived.
+    pub in_flight: u32,
+    /// The congestion window was what held the sender back, not the
+    /// application nor the peer's window (RFC 7661).
+    pub cwnd_limited: bool,
+    /// The first acknowledgment of a new round trip: it covers data sent
+    /// after the previous round began.
+    pub round_start: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Reno(Reno),
+    Cubic(Cubic),
+    Westwood(Westwood),
+}
+
+/// What [`Controller::undo`] puts back.
+#[derive(Clone, Copy, Debug)]
+struct Saved {
+    cwnd: u32,
+    ssthresh: u32,
+    state: State,
+    hystart: HyStart,
+}
+
+/// What made the controller back off.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    Loss,
+    Ecn,
+}
+
+/// The congestion window of one connection.
+///
+/// # Order of calls
+/// Outside of loss recovery each acknowledgment of new data is an
+/// [`on_ack`](Self::on_ack). A loss event is one
+/// [`on_congestion`](Self::on_congestion); until
+/// [`on_recovery_exit`](Self::on_recovery_exit), acknowledgments go to
+/// [`on_ack_in_recovery`](Self::on_ack_in_recovery) and the window is what
+/// [`Prr`] computes and [`set_cwnd`](Self::set_cwnd) stores. A retransmission
+/// time-out is [`on_rto`](Self::on_rto), after which slow start goes on with
+/// `on_ack`.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    algorithm: Algorithm,
+    window: Window,
+    state: State,
+    hystart: HyStart,
+    saved: Option<Saved>,
+    /// Most bytes in flight during the current round and the one before it.
+    flight: [u32; 2],
+    /// The window was the limit when last looked at.
+    limited: bool,
+    /// The window has left its initial value.
+    started: bool,
+}
+
+impl Controller {
+    /// A controller at the start of a connection.
+    ///
+    /// `smss` is the sender's maximum segment size in bytes, `initial_window`
+    /// the initial window in segments ([`DEFAULT_INITIAL_WINDOW`], RFC 6928,
+    /// with that document's limit for large segments).
+    #[must_use]
+    pub fn new(algorithm: Algorithm, smss: u32, initial_window: u32) -> Self {
+        Self {
+            algorithm,
+            window: Window::new(smss, initial_window),
+            state: match algorithm {
+                Algorithm::Reno => State::Reno(Reno::default()),
+                Algorithm::Cubic => State::Cubic(Cubic::default()),
+                Algorithm::Westwood => State::Westwood(Westwood::default()),
+            },
+            hystart: HyStart::default(),
+            saved: None,
+            flight: [0; 2],
+            limited: false,
+            started: false,
+        }
+    }
+
+    /// The congestion window in bytes, at least one segment.
+    #[must_use]
+    pub fn cwnd(&self) -> u32 {
+        self.window.cwnd
+    }
+
+    /// The slow-start threshold in bytes; `u32::MAX` until a first back-off.
+    #[must_use]
+    pub fn ssthresh(&self) -> u32 {
+        self.window.ssthresh
+    }
+
+    /// Whether the window is below the slow-start threshold.
+    #[must_use]
+    pub fn in_slow_start(&self) -> bool {
+        self.window.in_slow_start()
+    }
+
+    /// The algorithm's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.algorithm.name()
+    }
+
+    /// New data was acknowledged outside of fast recovery.
+    ///
+    /// In slow start the window grows by all that was delivered, also when
+    /// one acknowledgment covers many segments, provided that the window was
+    /// the limit or is below twice the data recently in flight. In congestion
+    /// avoidance it grows only when it was the limit (RFC 9438 §5.8).
+    pub fn on_ack(&mut self, a: &AckSample) {
+        self.observe(a);
+        if a.acked == 0 {
+            return;
+        }
+        self.started = true;
+        let mut acked = a.acked;
+        if self.in_slow_start() {
+            let pace = self.hystart.on_ack(a);
+            let flight = self.recent_flight();
+            if a.cwnd_limited || self.window.cwnd < flight.saturating_mul(2) {
+                acked = match pace {
+                    Pace::Full => self.window.slow_start(acked),
+                    Pace::Reduced(divisor) => self.window.slow_start(acked / divisor),
+                    Pace::Exit => acked,
+                };
+            }
+            if pace == Pace::Exit {
+                self.window.ssthresh = self.window.cwnd;
+            }
+            if self.in_slow_start() {
+                return;
+            }
+        }
+        if !a.cwnd_limited {
+            if let State::Cubic(c) = &mut self.state {
+                c.pause(a.now);
+            }
+            return;
+        }
+        match &mut self.state {
+            State::Reno(r) => r.grow(&mut self.window, acked),
+            State::Cubic(c) => c.grow(&mut self.window, acked, a),
+            State::Westwood(w) => w.grow(&mut self.window, acked),
+        }
+    }
+
+    /// Data was delivered during fast recovery: nothing grows, measurements
+    /// go on.
+    pub fn on_ack_in_recovery(&mut self, a: &AckSample) {
+        self.observe(a);
+    }
+
+    /// Fast recovery begins, once per loss event. Returns the new slow-start
+    /// threshold in bytes, at least two segments; the window stays and is
+    /// brought down by [`Prr`].
+    ///
+    /// `in_flight` is the data outstanding in bytes before the lost segments
+    /// are taken off.
+    pub fn on_congestion(&mut self, now: Instant, in_flight: u32) -> u32 {
+        self.save();
+        self.back_off(now, in_flight, Signal::Loss)
+    }
+
+    /// The peer echoed a congestion mark, once per round trip. As
+    /// [`on_congestion`](Self::on_congestion), with the milder back-off of
+    /// RFC 8511.
+    pub fn on_ecn(&mut self, now: Instant, in_flight: u32) -> u32 {
+        self.save();
+        self.back_off(now, in_flight, Signal::Ecn)
+    }
+
+    /// Stores the window that [`Prr`] computed, in bytes; also for the window
+    /// of one segment after a lost SYN (RFC 6298 §5.7 and RFC 5681 §3.1).
+    pub fn set_cwnd(&mut self, cwnd: u32) {
+        self.started = true;
+        self.replace_cwnd(cwnd);
+    }
+
+    /// Everything lost in this event was repaired: the window becomes the
+    /// slow-start threshold (RFC 9937 §6). Not for the end of a recovery that
+    /// began with a time-out.
+    pub fn on_recovery_exit(&mut self, _now: Instant) {
+        if self.window.ssthresh <= MAX_CWND {
+            self.replace_cwnd(self.window.ssthresh);
+        }
+    }
+
+    /// The retransmission timer ran out: the window becomes one segment
+    /// (RFC 5681 §3.1).
+    ///
+    /// `first` says that this loss event has not lowered the threshold yet:
+    /// false for a further time-out of the same segment and for a time-out in
+    /// a recovery that [`on_congestion`](Self::on_congestion) began.
+    /// `in_flight` as there.
+    pub fn on_rto(&mut self, now: Instant, in_flight: u32, first: bool) {
+        if first {
+            self.save();
+            self.back_off(now, in_flight, Signal::Loss);
+        }
+        if let State::Cubic(c) = &mut self.state {
+            c.on_rto();
+        }
+        self.started = true;
+        self.replace_cwnd(self.window.smss);
+    }
+
+    /// The last back-off was a mistake (RFC 3522, RFC 3708, RFC 5682):
+    /// nothing had been lost. Window and threshold return to at least what
+    /// they were. Without such a back-off, or the second time, nothing
+    /// happens.
+    pub fn undo(&mut self) {
+        let Some(saved) = self.saved.take() else {
+            return;
+        };
+        self.window.ssthresh = self.window.ssthresh.max(saved.ssthresh);
+        self.hystart = saved.hystart;
+        match (&mut self.state, saved.state) {
+            // What was measured meanwhile stays true.
+            (State::Westwood(_), _) => {}
+            (state, before) => *state = before,
+        }
+        self.replace_cwnd(self.window.cwnd.max(saved.cwnd));
+    }
+
+    /// Nothing was sent for `idle`: when that is longer than `rto`, what the
+    /// path bears is no longer known and the window falls to the restart
+    /// window (RFC 5681 §4.1). The threshold remembers three quarters of it.
+    pub fn on_idle(&mut self, idle: Duration, rto: Duration) {
+        if idle <= rto {
+            return;
+        }
+        let restart = self.window.initial().min(self.window.cwnd);
+        if restart < self.window.cwnd {
+            let three_quarters = self.window.cwnd - self.window.cwnd / 4;
+            self.window.ssthresh = self.window.ssthresh.max(three_quarters);
+        }
+        self.replace_cwnd(restart);
+        self.flight = [0; 2];
+    }
+
+    /// The segment size changed: learnt from the handshake, or from the path.
+    /// Before any data was acknowledged the window is the initial window of
+    /// the new size; later it keeps its bytes.
+    pub fn set_smss(&mut self, smss: u32) {
+        self.window.set_smss(smss);
+        if !self.started {
+            self.replace_cwnd(self.window.initial());
+        }
+    }
+
+    /// A window that did not grow out of the one before: growth starts afresh.
+    fn replace_cwnd(&mut self, cwnd: u32) {
+        self.window.set_cwnd(cwnd);
+        match &mut self.state {
+            State::Reno(r) => r.restart(),
+            State::Cubic(c) => c.restart_epoch(),
+            State::Westwood(w) => w.restart(),
+        }
+    }
+
+    fn observe(&mut self, a: &AckSample) {
+        if a.round_start {
+            self.flight = [0, self.flight[0]];
+        }
+        self.flight[0] = self.flight[0].max(a.in_flight);
+        self.limited = a.cwnd_limited;
+        if let State::Westwood(w) = &mut self.state {
+            w.observe(a);
+        }
+    }
+
+    fn recent_flight(&self) -> u32 {
+        self.flight[0].max(self.flight[1])
+    }
+
+    fn save(&mut self) {
+        self.saved = Some(Saved {
+            cwnd: self.window.cwnd,
+            ssthresh: self.window.ssthresh,
+            state: self.state,
+            hystart: self.hystart,
+        });
+    }
+
+    fn back_off(&mut self, _now: Instant, in_flight: u32, signal: Signal) -> u32 {
+        self.started = true;
+        self.hystart.finish();
+        // A window that was not used says nothing about the path.
+        let used = if self.limited {
+            self.window.cwnd
+        } else {
+            self.recent_flight().max(in_flight).min(self.window.cwnd)
+        };
+        let target = match &mut self.state {
+            State::Reno(r) => r.back_off(used, signal),
+            State::Cubic(c) => c.back_off(&self.window, used, signal),
+            State::Westwood(w) => w.back_off(used, signal),
+        };
+        self.window.set_ssthresh(target);
+        self.window.ssthresh
+    }
+}
