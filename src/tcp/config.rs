@@ -1,0 +1,88 @@
+//! What a connection may be told to do differently.
+
+use std::time::Duration;
+
+use crate::congestion::Algorithm;
+
+/// Settings of TCP connections. All have working defaults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Congestion controller.
+    pub congestion: Algorithm,
+    /// Initial congestion window in segments (RFC 6928).
+    pub initial_window: u32,
+    /// Receive buffer in bytes: the most that waits for the application,
+    /// and so the largest window advertised.
+    pub recv_buffer: u32,
+    /// Send buffer in bytes: the most that waits for acknowledgement.
+    pub send_buffer: u32,
+    /// Whether to offer window scaling (RFC 7323 section 2).
+    pub window_scaling: bool,
+    /// Whether to offer timestamps (RFC 7323 section 3).
+    pub timestamps: bool,
+    /// Whether to offer selective acknowledgements (RFC 2018).
+    pub sack: bool,
+    /// Whether a listener whose backlog is full answers with SYN cookies
+    /// (RFC 4987); otherwise it drops the SYN, and the peer tries again.
+    pub syn_cookies: bool,
+    /// Whether to send small segments at once (no Nagle algorithm, RFC 9293
+    /// section 3.7.4).
+    pub nodelay: bool,
+    /// Longest time an acknowledgement is held back (RFC 9293 section
+    /// 3.8.6.3: below 500 ms).
+    pub delayed_ack: Duration,
+    /// Floor of the retransmission time-out. RFC 6298 says 1 s; Linux and
+    /// this default use 200 ms.
+    pub min_rto: Duration,
+    /// Ceiling of the retransmission time-out, back-off included.
+    pub max_rto: Duration,
+    /// Retransmissions of a SYN before the attempt fails.
+    pub syn_retries: u8,
+    /// Retransmissions of a SYN-ACK before the attempt is forgotten.
+    pub synack_retries: u8,
+    /// Consecutive time-outs of data before the connection fails (RFC 9293
+    /// section 3.8.3, R2).
+    pub retries: u8,
+    /// Longest time that sent data may stay unacknowledged (RFC 5482);
+    /// `None` leaves it to `retries`.
+    pub user_timeout: Option<Duration>,
+    /// Idle time before the first keepalive probe; `None` sends none.
+    pub keepalive: Option<Duration>,
+    /// Time between keepalive probes.
+    pub keepalive_interval: Duration,
+    /// Unanswered keepalive probes before the connection fails.
+    pub keepalive_probes: u8,
+    /// How long a connection stays in TIME-WAIT (RFC 9293: 2 MSL; Linux and
+    /// this default: 60 s).
+    pub time_wait: Duration,
+    /// How long a closed connection waits in FIN-WAIT-2 for the peer's FIN.
+    pub fin_wait_2: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            congestion: Algorithm::default(),
+            initial_window: 10,
+            recv_buffer: 4 << 20,
+            send_buffer: 4 << 20,
+            window_scaling: true,
+            timestamps: true,
+            sack: true,
+            syn_cookies: true,
+            nodelay: false,
+            delayed_ack: Duration::from_millis(40),
+            min_rto: Duration::from_millis(200),
+            max_rto: Duration::from_secs(120),
+            syn_retries: 6,
+            synack_retries: 5,
+            retries: 15,
+            user_timeout: None,
+            keepalive: None,
+            keepalive_interval: Duration::from_secs(75),
+            keepalive_probes: 9,
+            time_wait: Duration::from_secs(60),
+            fin_wait_2: Duration::from_secs(60),
+        }
+    }
+}

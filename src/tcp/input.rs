@@ -1,0 +1,473 @@
+//! A segment arrives: the steps of RFC 9293 section 3.10.7, in its order.
+
+use std::time::Duration;
+
+use super::connection::{Connection, TimestampState};
+use super::recv::Received;
+use super::timers::Timer;
+use super::{Reason, State};
+use crate::frame::{Packet, Pool};
+use crate::time::Instant;
+use crate::wire::tcp::{Flags, Header, SeqNumber};
+
+/// TS.Recent is void after this long (RFC 7323 section 5.5).
+const TS_LIFETIME: Duration = Duration::from_secs(24 * 24 * 3600);
+/// Challenge acknowledgements a second (RFC 5961 section 7).
+const CHALLENGES: u8 = 10;
+
+/// Whether to go on with the next step.
+type Step = std::ops::ControlFlow<()>;
+const GO_ON: Step = Step::Continue(());
+const DONE: Step = Step::Break(());
+
+impl Connection {
+    /// Takes a segment of this connection. `packet`'s range is the payload,
+    /// possibly empty; it is kept or given back. `ce` says that the IP header
+    /// carried the congestion mark.
+    pub fn handle_segment(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        h: &Header,
+        ce: bool,
+        packet: Packet,
+    ) {
+        let _ = ce; // ECN is never negotiated, so nobody may mark us.
+        self.counters.segments_received += 1;
+        let mut packet = Some(packet);
+        let _ = match self.state {
+            State::Closed => DONE,
+            State::SynSent => self.in_syn_sent(now, pool, h, &mut packet),
+            _ => self.in_order(now, pool, h, &mut packet),
+        };
+        if let Some(p) = packet {
+            self.keep_spare(p, pool);
+        }
+        self.tell_room();
+    }
+
+    fn in_order(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        h: &Header,
+        packet: &mut Option<Packet>,
+    ) -> Step {
+        let len = packet.as_ref().map_or(0, Packet::len) as u32;
+        self.check_timestamp(now, h, len)?;
+        self.check_sequence(now, h, len, packet)?;
+        self.last_received_at = now;
+        self.rearm_keepalive(now);
+        self.check_reset(now, h, pool)?;
+        self.check_syn(now, h)?;
+        self.check_ack(now, h, len, pool)?;
+        self.note_timestamp(now, h);
+        if h.flags.contains(Flags::SYN) {
+            // The answer of a simultaneous open: what follows its SYN is not
+            // taken, and comes again.
+            self.ack.now = true;
+            return DONE;
+        }
+        self.take_payload(now, h, packet, pool)?;
+        self.check_fin(now, h, len, pool)
+    }
+
+    /// Section 3.10.7.3.
+    fn in_syn_sent(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        h: &Header,
+        packet: &mut Option<Packet>,
+    ) -> Step {
+        let has_ack = h.flags.contains(Flags::ACK);
+        if has_ack && (h.ack.le(self.snd.una) || h.ack.gt(self.snd.nxt)) {
+            if !h.flags.contains(Flags::RST) {
+                self.pending.refusal = Some(h.ack);
+            }
+            return DONE;
+        }
+        if h.flags.contains(Flags::RST) {
+            if has_ack {
+                self.end(Reason::Refused, pool);
+            }
+            return DONE;
+        }
+        if !h.flags.contains(Flags::SYN) {
+            return DONE;
+        }
+        self.last_received_at = now;
+        self.take_syn(now, h);
+        if !has_ack {
+            // Simultaneous open: our SYN goes again, as a SYN-ACK.
+            self.state = State::SynReceived;
+            self.snd.mark_lost(0);
+            return DONE;
+        }
+        self.finish_handshake(now, h, pool);
+        self.ack.now = true;
+        // A fast opener may have put payload on its SYN-ACK.
+        let shifted = Header {
+            seq: h.seq + 1,
+            ..*h
+        };
+        let len = packet.as_ref().map_or(0, Packet::len) as u32;
+        self.rcv.advertise(u32::from(self.mss), true);
+        self.take_payload(now, &shifted, packet, pool)?;
+        self.check_fin(now, &shifted, len, pool)
+    }
+
+    /// Our SYN is acknowledged: the connection is established.
+    fn finish_handshake(&mut self, now: Instant, h: &Header, pool: &mut Pool) {
+        let syn_lost = self.snd.first().is_some_and(|s| s.sent > 1);
+        if self.state != State::FinWait1 {
+            self.state = State::Established;
+        }
+        self.update_window(h, h.flags.contains(Flags::SYN));
+        self.take_ack(now, h, false, pool);
+        if syn_lost {
+            self.rtt.syn_was_lost();
+            // RFC 5681 section 3.1: then the initial window is one segment.
+            self.cc.set_cwnd(u32::from(self.snd.mss));
+        }
+        self.events.connected = true;
+        self.rearm_keepalive(now);
+    }
+
+    /// PAWS (RFC 7323 section 5.3).
+    fn check_timestamp(&mut self, now: Instant, h: &Header, len: u32) -> Step {
+        let Some(ts) = self.ts else { return GO_ON };
+        if h.flags.contains(Flags::RST) {
+            return GO_ON;
+        }
+        // Section 3.2: once agreed on, they are on every segment.
+        let Some(theirs) = h.options.timestamps else {
+            return DONE;
+        };
+        let old = (theirs.val.wrapping_sub(ts.recent) as i32) < 0;
+        // An acknowledgement that was overtaken on the way tells nothing new,
+        // but answering it would only make more of them.
+        let bare = len == 0 && !h.flags.intersects(Flags::SYN | Flags::FIN);
+        if old && now.since(ts.recent_at) < TS_LIFETIME {
+            self.counters.paws += 1;
+            if bare && h.seq == self.rcv.nxt {
+                return DONE;
+            }
+            self.challenge(now);
+            return DONE;
+        }
+        GO_ON
+    }
+
+    /// First: is it in the window?
+    fn check_sequence(
+        &mut self,
+        now: Instant,
+        h: &Header,
+        len: u32,
+        packet: &mut Option<Packet>,
+    ) -> Step {
+        let seq_len =
+            len + u32::from(h.flags.contains(Flags::SYN)) + u32::from(h.flags.contains(Flags::FIN));
+        if self.rcv.acceptable(h.seq, seq_len) {
+            return GO_ON;
+        }
+        if h.flags.contains(Flags::RST) {
+            return DONE;
+        }
+        let repeated_syn = h.flags.contains(Flags::SYN) && h.seq + 1 == self.rcv.nxt;
+        if repeated_syn && self.state == State::SynReceived {
+            if !self.passive && h.flags.contains(Flags::ACK) {
+                // Simultaneous open: the peer's answer to our SYN.
+                return GO_ON;
+            }
+            self.snd.mark_lost(0);
+            return DONE;
+        }
+        if h.seq == self.rcv.nxt && self.rcv.window() == 0 {
+            // The window is shut: payload waits, the rest is valid.
+            self.ack.now = true;
+            if let Some(p) = packet {
+                p.truncate(0);
+            }
+            return GO_ON;
+        }
+        if len > 0 {
+            self.counters.duplicates += 1;
+            self.rcv.note_duplicate(h.seq, h.seq + len);
+        }
+        if self.state == State::TimeWait && h.flags.contains(Flags::FIN) {
+            self.enter_time_wait(now);
+        }
+        if seq_len > 0 {
+            self.ack.now = true;
+        } else {
+            self.challenge(now);
+        }
+        DONE
+    }
+
+    /// RFC 7323 section 4.3: which timestamp to echo. Not before the
+    /// acknowledgement was found acceptable: a forged one that is ahead of
+    /// the peer's clock would shut the peer out.
+    fn note_timestamp(&mut self, now: Instant, h: &Header) {
+        if let (Some(ts), Some(theirs)) = (&mut self.ts, h.options.timestamps)
+            && h.seq.le(self.ack.last_sent)
+            && !h.flags.contains(Flags::RST)
+        {
+            *ts = TimestampState {
+                recent: theirs.val,
+                recent_at: now,
+            };
+        }
+    }
+
+    /// Second: a reset must hit RCV.NXT exactly (RFC 5961 section 3).
+    fn check_reset(&mut self, now: Instant, h: &Header, pool: &mut Pool) -> Step {
+        if !h.flags.contains(Flags::RST) {
+            return GO_ON;
+        }
+        if h.seq != self.rcv.nxt {
+            self.challenge(now);
+            return DONE;
+        }
+        let reason = match self.state {
+            State::SynReceived if !self.passive => Reason::Refused,
+            State::TimeWait => Reason::Finished,
+            _ => Reason::Reset,
+        };
+        self.end(reason, pool);
+        DONE
+    }
+
+    /// Fourth: a SYN on a connection is not believed (RFC 5961 section 4).
+    fn check_syn(&mut self, now: Instant, h: &Header) -> Step {
+        if !h.flags.contains(Flags::SYN) {
+            return GO_ON;
+        }
+        let simultaneous = self.state == State::SynReceived && !self.passive;
+        if simultaneous && h.flags.contains(Flags::ACK) {
+            return GO_ON;
+        }
+        self.challenge(now);
+        DONE
+    }
+
+    /// Fifth: the acknowledgement.
+    fn check_ack(&mut self, now: Instant, h: &Header, len: u32, pool: &mut Pool) -> Step {
+        if !h.flags.contains(Flags::ACK) {
+            return DONE;
+        }
+        let handshaking = self.snd.first().is_some_and(|s| s.syn);
+        if handshaking {
+            if h.ack.le(self.snd.una) || h.ack.gt(self.snd.nxt) {
+                self.pending.refusal = Some(h.ack);
+                return DONE;
+            }
+            self.finish_handshake(now, h, pool);
+            return self.after_ack(now, pool);
+        }
+        // RFC 5961 section 5.2.
+        let oldest = self.snd.una - self.snd.max_wnd;
+        if h.ack.lt(oldest) || h.ack.gt(self.snd.nxt) {
+            self.challenge(now);
+            return DONE;
+        }
+        if h.ack.lt(self.snd.una) {
+            return GO_ON;
+        }
+        let wnd = self.snd.wnd;
+        let changed = self.update_window(h, false) && self.snd.wnd != wnd;
+        let bare = len == 0 && !changed && !h.flags.contains(Flags::FIN);
+        self.take_ack(now, h, bare, pool);
+        if self.timers.is_set(Timer::Persist) {
+            // The peer lives; whether the window opened shows when sending.
+            self.timeouts = 0;
+            if self.snd.wnd > wnd {
+                self.rtt.reset_backoff();
+                self.timers.stop(Timer::Persist);
+            }
+        }
+        self.after_ack(now, pool)
+    }
+
+    /// Takes the window field unless an older segment brings it.
+    fn update_window(&mut self, h: &Header, unscaled: bool) -> bool {
+        let snd = &mut self.snd;
+        let newer = snd.wl1.lt(h.seq) || (snd.wl1 == h.seq && snd.wl2.le(h.ack));
+        if !newer && !unscaled {
+            return false;
+        }
+        snd.wnd = u32::from(h.window) << if unscaled { 0 } else { snd.scale };
+        snd.max_wnd = snd.max_wnd.max(snd.wnd);
+        snd.wl1 = h.seq;
+        snd.wl2 = h.ack;
+        true
+    }
+
+    /// What the acknowledgement of our FIN changes.
+    fn after_ack(&mut self, now: Instant, pool: &mut Pool) -> Step {
+        let fin_acked = self.fin_end.is_some_and(|end| self.snd.una.ge(end));
+        if !fin_acked {
+            return GO_ON;
+        }
+        match self.state {
+            State::FinWait1 => {
+                self.state = State::FinWait2;
+                if self.recv_closed {
+                    self.timers.set(Timer::Close, now + self.config.fin_wait_2);
+                }
+            }
+            State::Closing => self.enter_time_wait(now),
+            State::LastAck => {
+                self.end(Reason::Finished, pool);
+                return DONE;
+            }
+            _ => {}
+        }
+        GO_ON
+    }
+
+    /// Seventh: the payload.
+    fn take_payload(
+        &mut self,
+        now: Instant,
+        h: &Header,
+        packet: &mut Option<Packet>,
+        pool: &mut Pool,
+    ) -> Step {
+        let len = packet.as_ref().map_or(0, Packet::len);
+        if len == 0 {
+            return GO_ON;
+        }
+        if !self.state.can_receive() {
+            // Behind the peer's FIN there is nothing.
+            return GO_ON;
+        }
+        let Some(mut p) = packet.take() else {
+            return GO_ON;
+        };
+        if self.recv_closed {
+            *packet = Some(p);
+            self.abort(pool);
+            return DONE;
+        }
+        if let Some(fin) = self.fin_seq {
+            p.truncate(fin.distance(h.seq).max(0) as usize);
+        }
+        self.ack.rcv_mss = self.ack.rcv_mss.max((len as u16).min(self.mss));
+        let before = self.rcv.nxt;
+        if h.seq.lt(before) {
+            self.counters.duplicates += 1;
+        }
+        // Above what senders leave alone, or receiving could stop all sending.
+        let pressure = pool.available() < pool.region().chunks() as usize * 3 / 16;
+        let received = self.rcv.take_in(h.seq, p, pressure, pool);
+        let delivered = self.rcv.nxt.distance(before).max(0) as u32;
+        self.counters.bytes_received += u64::from(delivered);
+        match received {
+            Received::InOrder { filled } => {
+                self.events.readable = true;
+                self.ack.unacked += delivered;
+                self.ack.now |= filled || h.seq.lt(before);
+            }
+            Received::Early => {
+                self.counters.out_of_order += 1;
+                self.ack.now = true;
+            }
+            Received::Nothing => {
+                self.counters.no_room += u64::from(pressure);
+                self.ack.now = true;
+            }
+        }
+        if !self.ack.now && !self.timers.is_set(Timer::Ack) {
+            self.timers.set(Timer::Ack, now + self.config.delayed_ack);
+        }
+        GO_ON
+    }
+
+    /// Eighth: the peer's FIN, once everything before it is here.
+    fn check_fin(&mut self, now: Instant, h: &Header, len: u32, pool: &mut Pool) -> Step {
+        if h.flags.contains(Flags::FIN) && self.fin_seq.is_none() {
+            let at = h.seq + len;
+            let inside = at.ge(self.rcv.nxt) && at.le(self.rcv.nxt + self.rcv.window());
+            if inside {
+                self.fin_seq = Some(at);
+            }
+            self.ack.now = true;
+        }
+        if self.fin_seq != Some(self.rcv.nxt) {
+            return GO_ON;
+        }
+        let fin_acked = self.fin_end.is_some_and(|end| self.snd.una.ge(end));
+        match self.state {
+            State::SynReceived | State::Established => self.state = State::CloseWait,
+            State::FinWait1 if fin_acked => self.enter_time_wait(now),
+            State::FinWait1 => self.state = State::Closing,
+            State::FinWait2 => self.enter_time_wait(now),
+            _ => return GO_ON,
+        }
+        self.rcv.nxt += 1;
+        self.rcv.forget_early(pool);
+        self.ack.now = true;
+        self.events.peer_closed = true;
+        GO_ON
+    }
+
+    fn enter_time_wait(&mut self, now: Instant) {
+        self.state = State::TimeWait;
+        self.timers.stop_all();
+        self.timers.set(Timer::Close, now + self.config.time_wait);
+        self.events.closed = self.events.closed.or(Some(Reason::Finished));
+    }
+
+    /// Acknowledges what is not believed, within limits (RFC 5961 section 7).
+    fn challenge(&mut self, now: Instant) {
+        if now.since(self.ack.challenge_since) >= Duration::from_secs(1) {
+            self.ack.challenge_since = now;
+            self.ack.challenges = 0;
+        }
+        if self.ack.challenges < CHALLENGES {
+            self.ack.challenges += 1;
+            self.counters.challenges += 1;
+            self.ack.now = true;
+        }
+    }
+
+    /// A router says that packets must be smaller: `mss` is the largest
+    /// payload, without options, that fits. `quoted` is the sequence number
+    /// in its report, which must be one in flight (RFC 5927 section 7).
+    pub fn handle_path_mtu(&mut self, mss: u16, quoted: SeqNumber) {
+        if !self.is_in_flight(quoted) || !self.state.is_synchronized() {
+            return;
+        }
+        let options = if self.ts.is_some() {
+            super::connection::TIMESTAMPS_LEN
+        } else {
+            0
+        };
+        let mss = mss.saturating_sub(options);
+        // Smaller than any path may be is a lie.
+        if mss < self.snd.mss && mss >= 256 {
+            self.snd.mss = mss;
+            self.cc.set_smss(u32::from(mss));
+            for i in 0..self.snd.sent_count() {
+                if self.snd.get(i).is_some_and(|s| s.len > mss) {
+                    self.snd.mark_lost(i);
+                }
+            }
+        }
+    }
+
+    /// A router says that the peer cannot be reached. Only a handshake ends
+    /// by that (RFC 5461 section 4).
+    pub fn handle_unreachable(&mut self, pool: &mut Pool, quoted: SeqNumber) {
+        if self.state == State::SynSent && self.is_in_flight(quoted) {
+            self.end(Reason::Unreachable, pool);
+        }
+    }
+
+    fn is_in_flight(&self, seq: SeqNumber) -> bool {
+        self.snd.una.le(seq) && seq.lt(self.snd.nxt)
+    }
+}

@@ -1,0 +1,488 @@
+//! What an acknowledgement tells the sender: delivery, loss, recovery and
+//! congestion (RFC 5681, 6298, 6675, 8985, 9937; spurious time-outs and
+//! recoveries by RFC 3522 and 3708).
+
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::send::Segment;
+use super::timers::Timer;
+use crate::congestion::{AckSample, Prr};
+use crate::frame::Pool;
+use crate::time::Instant;
+use crate::wire::tcp::{Header, SeqNumber};
+
+/// Duplicate acknowledgements that show a loss when there is no SACK.
+const DUP_ACKS: u32 = 3;
+/// Longest delay of a peer's acknowledgement that a tail probe allows for
+/// when a single segment is in flight (RFC 8985 section 7.2).
+const MAX_ACK_DELAY: Duration = Duration::from_millis(200);
+/// Least allowance for the peer's and our own clock.
+const PROBE_SLACK: Duration = Duration::from_millis(2);
+
+/// Where the sender stands after a loss.
+#[derive(Debug, Default)]
+pub enum Phase {
+    /// Nothing is being repaired.
+    #[default]
+    Open,
+    /// Fast recovery until `point` is acknowledged.
+    Fast { point: SeqNumber, prr: Prr },
+    /// After a time-out, until `point` is acknowledged.
+    Loss { point: SeqNumber },
+}
+
+/// Loss recovery of one connection.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    pub phase: Phase,
+    /// Duplicate acknowledgements in a row, without SACK.
+    dup_acks: u32,
+    /// Bytes that they stand for.
+    dup_bytes: u32,
+    /// Timestamp of the first retransmission of this recovery: an
+    /// acknowledgement that echoes an older one is of the original.
+    undo_ts: Option<u32>,
+    /// Retransmissions of this recovery that no duplicate report has
+    /// explained away.
+    undo_left: Option<u32>,
+    /// SND.UNA when it began: duplicates below are of something earlier.
+    undo_from: SeqNumber,
+    /// Blocks last seen, so that they are not walked again.
+    blocks: [(SeqNumber, SeqNumber); 4],
+}
+
+impl Recovery {
+    pub const fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    /// A retransmission went out.
+    pub fn retransmitted(&mut self, bytes: u32) {
+        if let Some(n) = &mut self.undo_left {
+            *n += 1;
+        }
+        self.sent(bytes);
+    }
+
+    pub fn sent(&mut self, bytes: u32) {
+        if let Phase::Fast { prr, .. } = &mut self.phase {
+            prr.on_sent(bytes);
+        }
+    }
+}
+
+/// What one acknowledgement did.
+#[derive(Default)]
+struct Progress {
+    acked: u32,
+    delivered: u32,
+    rtt: Option<Duration>,
+    dsack: bool,
+}
+
+impl Connection {
+    /// Bytes in the network, by our best estimate.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.snd.in_flight().saturating_sub(self.recovery.dup_bytes)
+    }
+
+    /// Takes an acceptable acknowledgement. `bare` says that the segment
+    /// carried nothing else and left the window as it was, so that it may
+    /// count as a duplicate (RFC 5681 section 2).
+    pub(super) fn take_ack(&mut self, now: Instant, h: &Header, bare: bool, pool: &mut Pool) {
+        let in_flight = self.in_flight();
+        let sacked_before = self.snd.sacked();
+        let advanced = h.ack.gt(self.snd.una);
+        let mut p = Progress::default();
+        if advanced {
+            self.take_cumulative(now, h, &mut p, pool);
+        }
+        if self.sack {
+            self.take_blocks(now, h, &mut p);
+        } else {
+            self.take_duplicate(advanced, bare, &mut p);
+        }
+        if let Some(rtt) = p.rtt {
+            self.rtt.sample(now, rtt, &self.config);
+        }
+        self.rack.adapt(&self.snd, p.dsack);
+        self.finish_probe(now, h.ack, p.dsack, in_flight);
+        if advanced {
+            self.judge_retransmissions(h);
+        }
+        let newly_lost = self.find_losses(now, advanced);
+        let round_start = advanced && self.snd.una.ge(self.round_end);
+        if round_start {
+            self.round_end = self.snd.nxt;
+        }
+        let sample = AckSample {
+            now,
+            acked: p.delivered,
+            rtt: p.rtt,
+            srtt: self.rtt.srtt().unwrap_or_default(),
+            min_rtt: if self.rtt.srtt().is_some() {
+                self.rtt.min()
+            } else {
+                Duration::ZERO
+            },
+            in_flight,
+            cwnd_limited: self.cwnd_limited.is_some(),
+            round_start,
+        };
+        self.advance_phase(now, &sample, newly_lost, advanced, (sacked_before, p.acked));
+        if self.cwnd_limited.is_some_and(|at| self.snd.una.ge(at)) {
+            self.cwnd_limited = None;
+        }
+        if advanced {
+            self.timeouts = 0;
+            self.rtt.reset_backoff();
+            self.progress_at = now;
+            self.rearm_rto(now);
+        }
+        if p.delivered > 0 {
+            self.arm_probe(now);
+        }
+    }
+
+    fn take_cumulative(&mut self, now: Instant, h: &Header, p: &mut Progress, pool: &mut Pool) {
+        let min_rtt = self.rtt.min();
+        while let Some(mut s) = self.snd.pop_acked(h.ack) {
+            p.acked += s.seq_len();
+            if !s.sacked {
+                p.delivered += s.seq_len();
+                let spurious = self.is_spurious(&s, h);
+                self.rack.delivered(now, &s, min_rtt, spurious);
+                // Karn's rule; an echo of the last transmission or a later one
+                // says which was acknowledged (RFC 7323 section 4.1). One of
+                // an earlier transmission measures lost acknowledgements.
+                // The SYN-ACK of a cookie left at an unknown time: its segment
+                // is made with the acknowledgement and measures nothing.
+                let unknown = s.syn && s.sent_at == now;
+                if !unknown && (s.sent == 1 || (self.ts.is_some() && !spurious)) {
+                    p.rtt = Some(now.since(s.sent_at));
+                }
+            }
+            self.counters.bytes_acked += u64::from(s.len);
+            if let Some(held) = s.held.take() {
+                pool.release(held);
+            }
+        }
+        self.snd.una = h.ack;
+    }
+
+    /// Whether an acknowledgement of `s` cannot be of its last transmission
+    /// (RFC 8985 section 6.2 step 2).
+    fn is_spurious(&self, s: &Segment, h: &Header) -> bool {
+        match (self.ts, h.options.timestamps) {
+            (Some(_), Some(t)) => (t.ecr.wrapping_sub(self.ts_val(s.sent_at)) as i32) < 0,
+            _ => false,
+        }
+    }
+
+    fn take_blocks(&mut self, now: Instant, h: &Header, p: &mut Progress) {
+        let sack = &h.options.sack;
+        let second = sack.iter().nth(1);
+        let mut seen = [(SeqNumber(0), SeqNumber(0)); 4];
+        for (i, (left, right)) in sack.iter().enumerate().take(4) {
+            if right.le(left) {
+                continue;
+            }
+            let inside = second.is_some_and(|s| s.0.le(left) && right.le(s.1));
+            if i == 0 && (right.le(h.ack) || inside) {
+                p.dsack = true;
+                self.take_dsack(left, right);
+                continue;
+            }
+            if left.lt(self.snd.una) || right.gt(self.snd.nxt) {
+                continue;
+            }
+            seen[i] = (left, right);
+            let known = self
+                .recovery
+                .blocks
+                .iter()
+                .find(|b| b.0 == left && b.1.le(right));
+            let from = known.map_or(left, |b| b.1);
+            let mut at = self.snd.index_of(from);
+            while at < self.snd.sent_count() {
+                let Some(s) = self.snd.get(at) else { break };
+                if s.end().gt(right) {
+                    break;
+                }
+                if s.seq.ge(left) && !s.sacked {
+                    let spurious = self.is_spurious(s, h);
+                    self.rack.delivered(now, s, self.rtt.min(), spurious);
+                    p.delivered += s.seq_len();
+                    if s.sent == 1 {
+                        let rtt = now.since(s.sent_at);
+                        p.rtt = Some(p.rtt.map_or(rtt, |r| r.min(rtt)));
+                    }
+                    self.snd.mark_sacked(at);
+                }
+                at += 1;
+            }
+        }
+        self.recovery.blocks = seen;
+    }
+
+    /// The peer had a retransmission twice (RFC 3708).
+    fn take_dsack(&mut self, left: SeqNumber, right: SeqNumber) {
+        let point = match self.recovery.phase {
+            Phase::Fast { point, .. } | Phase::Loss { point } => point,
+            Phase::Open => return,
+        };
+        let ours = left.ge(self.recovery.undo_from) && right.le(point);
+        if let Some(n) = self.recovery.undo_left.as_mut().filter(|n| ours && **n > 0) {
+            *n -= 1;
+            if *n == 0 && self.snd.lost() == 0 {
+                self.undo();
+            }
+        }
+    }
+
+    fn take_duplicate(&mut self, advanced: bool, bare: bool, p: &mut Progress) {
+        let mss = u32::from(self.snd.mss);
+        let r = &mut self.recovery;
+        if advanced {
+            r.dup_bytes = r.dup_bytes.saturating_sub(p.acked.saturating_sub(mss));
+            r.dup_acks = 0;
+            if r.is_open() {
+                r.dup_bytes = 0;
+            }
+        } else if bare && self.snd.has_sent() {
+            r.dup_acks += 1;
+            if r.dup_bytes + mss < self.snd.outstanding() {
+                r.dup_bytes += mss;
+                p.delivered += mss;
+            }
+        }
+    }
+
+    /// RFC 8985 section 7.4: was the probe needed?
+    fn finish_probe(&mut self, now: Instant, ack: SeqNumber, dsack: bool, in_flight: u32) {
+        let Some((end, retransmitted)) = self.rack.tlp else {
+            return;
+        };
+        if ack.lt(end) {
+            return;
+        }
+        if !retransmitted || dsack {
+            self.rack.tlp = None;
+        } else if ack.gt(end) {
+            self.rack.tlp = None;
+            if self.recovery.is_open() {
+                let ssthresh = self.cc.on_congestion(now, in_flight);
+                self.cc.set_cwnd(ssthresh);
+                self.cc.on_recovery_exit(now);
+            }
+        } else {
+            self.rack.tlp = None;
+        }
+    }
+
+    /// The Eifel detection of RFC 3522: an echo older than the first
+    /// retransmission means that the original arrived.
+    fn judge_retransmissions(&mut self, h: &Header) {
+        let (Some(undo_ts), Some(t)) = (self.recovery.undo_ts, h.options.timestamps) else {
+            return;
+        };
+        if self.ts.is_none() {
+            return;
+        }
+        let original = (t.ecr.wrapping_sub(undo_ts) as i32) < 0;
+        match self.recovery.phase {
+            Phase::Open => {}
+            Phase::Loss { .. } if original => self.undo(),
+            Phase::Fast { point, .. } if original => {
+                if self.snd.una.ge(point) {
+                    self.undo();
+                }
+            }
+            _ => self.recovery.undo_ts = None,
+        }
+    }
+
+    fn undo(&mut self) {
+        self.cc.undo();
+        self.snd.unmark_losses();
+        self.recovery.phase = Phase::Open;
+        self.recovery.dup_acks = 0;
+        self.recovery.dup_bytes = 0;
+        self.recovery.undo_ts = None;
+        self.recovery.undo_left = None;
+        self.counters.undone += 1;
+    }
+
+    /// Marks what is lost. Answers the bytes newly marked.
+    fn find_losses(&mut self, now: Instant, advanced: bool) -> u32 {
+        if !self.sack {
+            let needed = match self.recovery.phase {
+                Phase::Open => self.recovery.dup_acks >= DUP_ACKS,
+                // NewReno (RFC 6582): a partial acknowledgement shows the
+                // next hole.
+                Phase::Fast { point, .. } => advanced && self.snd.una.lt(point),
+                Phase::Loss { .. } => false,
+            };
+            return if needed && self.snd.has_sent() {
+                self.snd.mark_lost(0)
+            } else {
+                0
+            };
+        }
+        let recovering = !self.recovery.is_open();
+        let srtt = self.srtt();
+        let (lost, wait) =
+            self.rack
+                .detect_loss(now, &mut self.snd, recovering, self.rtt.min(), srtt);
+        match wait {
+            Some(d) => self.timers.set(Timer::Reorder, now + d),
+            None => self.timers.stop(Timer::Reorder),
+        }
+        lost
+    }
+
+    fn advance_phase(
+        &mut self,
+        now: Instant,
+        sample: &AckSample,
+        newly_lost: u32,
+        advanced: bool,
+        (sacked_before, acked): (u32, u32),
+    ) {
+        let una = self.snd.una;
+        let in_flight = self.in_flight();
+        match &mut self.recovery.phase {
+            Phase::Fast { point, .. } if una.ge(*point) => {
+                self.cc.on_recovery_exit(now);
+                self.end_recovery();
+            }
+            Phase::Loss { point } if una.ge(*point) => {
+                self.cc.on_ack(sample);
+                self.end_recovery();
+            }
+            Phase::Fast { prr, .. } => {
+                let cwnd = prr.on_ack(sample.acked, in_flight, advanced && newly_lost == 0);
+                self.cc.set_cwnd(cwnd);
+                self.cc.on_ack_in_recovery(sample);
+            }
+            Phase::Loss { .. } if sample.acked > 0 => self.cc.on_ack(sample),
+            Phase::Open if newly_lost == 0 && sample.acked > 0 => self.cc.on_ack(sample),
+            _ => {}
+        }
+        if self.recovery.is_open() && self.snd.lost() > 0 {
+            self.begin_recovery(now, sample, sacked_before, acked);
+        }
+    }
+
+    fn end_recovery(&mut self) {
+        self.rack.recovery_ended();
+        self.recovery.phase = Phase::Open;
+        self.recovery.dup_acks = 0;
+        self.recovery.dup_bytes = 0;
+        self.recovery.undo_ts = None;
+        self.recovery.undo_left = None;
+    }
+
+    fn begin_recovery(&mut self, now: Instant, s: &AckSample, sacked_before: u32, acked: u32) {
+        let ssthresh = self.cc.on_congestion(now, s.in_flight);
+        let mut prr = Prr::enter(
+            u32::from(self.snd.mss),
+            ssthresh,
+            self.snd.outstanding(),
+            sacked_before,
+            acked,
+            self.in_flight(),
+        );
+        let cwnd = prr.on_ack(s.acked, self.in_flight(), false);
+        self.cc.set_cwnd(cwnd.max(prr.cwnd()));
+        self.recovery.phase = Phase::Fast {
+            point: self.snd.nxt,
+            prr,
+        };
+        self.recovery.undo_ts = self.ts.map(|_| self.ts_val(now));
+        self.recovery.undo_left = Some(0);
+        self.recovery.undo_from = self.snd.una;
+        self.rack.tlp = None;
+        self.timers.stop(Timer::Probe);
+        self.counters.recoveries += 1;
+    }
+
+    /// The reordering timer ran out (RFC 8985 section 6.2 step 5).
+    pub(super) fn reorder_timeout(&mut self, now: Instant) {
+        let in_flight = self.in_flight();
+        let lost = self.find_losses(now, false);
+        if lost > 0 && self.recovery.is_open() {
+            let sample = AckSample {
+                now,
+                acked: 0,
+                rtt: None,
+                srtt: self.srtt(),
+                min_rtt: self.rtt.min(),
+                in_flight,
+                cwnd_limited: false,
+                round_start: false,
+            };
+            self.begin_recovery(now, &sample, self.snd.sacked(), 0);
+        }
+    }
+
+    /// The retransmission timer ran out with data in flight (RFC 6298
+    /// section 5, RFC 8985 section 6.3).
+    pub(super) fn lose_all(&mut self, now: Instant) {
+        let first = self.recovery.is_open();
+        self.cc.on_rto(now, self.in_flight(), first);
+        if self.snd.first().is_some_and(|s| s.sacked) {
+            // The peer went back on its word (RFC 2018 section 8).
+            self.snd.forget_sacks();
+            self.recovery.blocks = Default::default();
+        }
+        if self.sack {
+            let reo_wnd = self.rtt.min().min(self.srtt()) / 4;
+            self.rack.mark_losses_on_rto(now, &mut self.snd, reo_wnd);
+        } else {
+            for i in 0..self.snd.sent_count() {
+                self.snd.mark_lost(i);
+            }
+        }
+        if first {
+            self.recovery.undo_ts = self.ts.map(|_| self.ts_val(now));
+            self.recovery.undo_left = Some(0);
+            self.recovery.undo_from = self.snd.una;
+        }
+        self.recovery.phase = Phase::Loss {
+            point: self.snd.nxt,
+        };
+        self.recovery.dup_acks = 0;
+        self.recovery.dup_bytes = 0;
+        self.rack.tlp = None;
+        self.timers.stop(Timer::Probe);
+        self.timers.stop(Timer::Reorder);
+        self.pending.first_again = true;
+        self.counters.timeouts += 1;
+    }
+
+    /// Arms the tail loss probe (RFC 8985 section 7.2), or stops it where it
+    /// does not apply.
+    pub(super) fn arm_probe(&mut self, now: Instant) {
+        let applies = self.sack
+            && self.recovery.is_open()
+            && self.snd.has_sent()
+            && self.snd.sacked() == 0
+            && self.rack.tlp.is_none()
+            && self.state.is_synchronized();
+        if !applies {
+            self.timers.stop(Timer::Probe);
+            return;
+        }
+        let mut pto = self.rtt.srtt().map_or(Duration::from_secs(1), |s| s * 2);
+        pto += if self.snd.sent_count() == 1 {
+            MAX_ACK_DELAY
+        } else {
+            PROBE_SLACK
+        };
+        // A probe takes the place of a time-out that would come first.
+        let at = (now + pto).min(self.timers.get(Timer::Rto));
+        self.timers.set(Timer::Probe, at);
+    }
+}

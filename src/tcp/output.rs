@@ -1,0 +1,389 @@
+//! What a connection sends next.
+
+use super::State;
+use super::connection::{Connection, TIMESTAMPS_LEN};
+use super::timers::Timer;
+use crate::frame::{PACKET_START, Pool, TxDesc};
+use crate::time::Instant;
+use crate::wire::checksum::{Sum, fill_tcp_checksum};
+use crate::wire::tcp::{self, Flags, Header, Options, SeqNumber};
+use crate::wire::template::Template;
+use std::time::Duration;
+
+/// How soon to try again when a frame is missing or with the kernel.
+const RETRY: Duration = Duration::from_micros(500);
+
+impl Connection {
+    /// The next packet to send, if there is one: call until `None`.
+    ///
+    /// Acknowledgements come last, so that one answers everything handled
+    /// since the last call, and ride on data where they can.
+    pub fn poll_transmit(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        template: &Template,
+    ) -> Option<TxDesc> {
+        let sent = self.next_packet(now, pool, template);
+        if sent.is_some() {
+            self.counters.segments_sent += 1;
+        } else {
+            self.free_spare(pool);
+        }
+        sent
+    }
+
+    fn next_packet(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
+        if let Some(seq) = self.pending.refusal.take() {
+            return self.emit_bare(now, pool, t, seq, Flags::RST);
+        }
+        if std::mem::take(&mut self.pending.reset) {
+            return self.emit_bare(now, pool, t, self.snd.nxt, Flags::RST | Flags::ACK);
+        }
+        if self.state == State::Closed {
+            return None;
+        }
+        if self.snd.first().is_some_and(|s| s.syn) {
+            return self.send_syn(now, pool, t);
+        }
+        if let Some(desc) = self.send_data(now, pool, t) {
+            return Some(desc);
+        }
+        if std::mem::take(&mut self.pending.probe) {
+            return self.emit_bare(now, pool, t, self.snd.una - 1, Flags::ACK);
+        }
+        if self.ack_due() {
+            return self.emit_bare(now, pool, t, self.snd.nxt, Flags::ACK);
+        }
+        None
+    }
+
+    fn ack_due(&self) -> bool {
+        let a = &self.ack;
+        self.state != State::SynSent
+            && (a.now || a.unacked >= 2 * u32::from(a.rcv_mss) || (a.quick > 0 && a.unacked > 0))
+    }
+
+    fn send_syn(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
+        let first = self.snd.first()?;
+        if first.sent > 0 && (first.retransmitted || !first.lost) {
+            return None;
+        }
+        let again = first.sent > 0;
+        let flags = if self.state == State::SynSent {
+            Flags::SYN
+        } else {
+            Flags::SYN | Flags::ACK
+        };
+        let header = Header {
+            seq: first.seq,
+            ack: if flags.contains(Flags::ACK) {
+                self.rcv.nxt
+            } else {
+                SeqNumber(0)
+            },
+            flags,
+            window: self.rcv.advertise(u32::from(self.mss), true),
+            options: self.syn_options(now),
+            ..self.ports_header()
+        };
+        let desc = self.emit(now, pool, t, &header)?;
+        self.sent_segment(now, 0, again);
+        Some(desc)
+    }
+
+    fn send_data(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
+        if std::mem::take(&mut self.pending.tail_probe)
+            && let Some(desc) = self.send_tail_probe(now, pool, t)
+        {
+            return Some(desc);
+        }
+        if let Some(i) = self.snd.next_lost() {
+            let len = self.snd.get(i).map_or(0, super::send::Segment::seq_len);
+            let in_flight = self.in_flight();
+            // A FIN takes a sequence number and no room; a segment from before
+            // the path shrank goes in parts.
+            let len = len.min(u32::from(self.snd.mss));
+            let fits = in_flight.saturating_add(len) <= self.cc.cwnd() || in_flight == 0;
+            if fits || (i == 0 && self.pending.first_again) {
+                let desc = self.send_segment(now, i, pool, t)?;
+                self.pending.first_again = false;
+                return Some(desc);
+            }
+            return None;
+        }
+        self.send_new(now, pool, t)
+    }
+
+    /// New data by the rules of RFC 9293 section 3.8.6.2.1 and the Nagle
+    /// algorithm.
+    fn send_new(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
+        let i = self.snd.sent_count();
+        let s = self.snd.next_unsent()?;
+        let (len, seq_len, fin, end) = (s.len, s.seq_len(), s.fin, s.end());
+        let mss = self.snd.mss;
+        let edge = self.snd.una + self.snd.wnd;
+        let outstanding = self.snd.outstanding();
+        if end.gt(edge) {
+            return self.send_into_small_window(now, i, edge, pool, t);
+        }
+        let last = end == self.snd.tail();
+        let nagle = len < mss && last && !fin && outstanding > 0 && !self.nodelay;
+        if nagle {
+            return None;
+        }
+        let in_flight = self.in_flight();
+        if in_flight.saturating_add(seq_len.min(u32::from(mss))) > self.cc.cwnd() && in_flight > 0 {
+            self.cwnd_limited = Some(self.snd.nxt);
+            return None;
+        }
+        self.timers.stop(Timer::Persist);
+        if outstanding == 0 {
+            self.cc.on_idle(now.since(self.last_sent_at), self.rto());
+        }
+        self.send_segment(now, i, pool, t)
+    }
+
+    /// The next segment does not fit the peer's window: part of it goes if
+    /// that is worth a segment, or if nothing else will open the window.
+    fn send_into_small_window(
+        &mut self,
+        now: Instant,
+        i: usize,
+        edge: SeqNumber,
+        pool: &mut Pool,
+        t: &Template,
+    ) -> Option<TxDesc> {
+        let usable = edge.distance(self.snd.nxt).max(0) as u32;
+        let worth = usable >= u32::from(self.snd.mss)
+            || (self.snd.max_wnd > 0 && usable >= self.snd.max_wnd.div_ceil(2));
+        let idle = self.snd.outstanding() == 0;
+        let forced = idle && std::mem::take(&mut self.pending.force);
+        if usable > 0 && (worth || forced) {
+            let at = usable.min(u32::from(self.snd.mss)) as u16;
+            let len = self.snd.get(i).map_or(0, |s| s.len);
+            let room = self.in_flight().saturating_add(usable) <= self.cc.cwnd() || idle;
+            if !room {
+                self.cwnd_limited = Some(self.snd.nxt);
+                return None;
+            }
+            if at >= len || self.snd.split(i, at, pool) {
+                if at >= len {
+                    // Its FIN alone does not fit; it follows.
+                    self.snd.split_fin(i);
+                }
+                return self.send_segment(now, i, pool, t);
+            }
+            self.timers.set(Timer::Retry, now + RETRY);
+        }
+        if idle && !self.timers.is_set(Timer::Persist) {
+            self.timers.set(Timer::Persist, now + self.rto());
+        }
+        None
+    }
+
+    /// RFC 8985 section 7.3: new data if there is any and the peer has room,
+    /// else the last segment again.
+    fn send_tail_probe(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
+        let edge = self.snd.una + self.snd.wnd;
+        let fresh = self.snd.next_unsent().is_some_and(|s| s.end().le(edge));
+        let count = self.snd.sent_count();
+        let i = if fresh { count } else { count.checked_sub(1)? };
+        let desc = self.send_segment(now, i, pool, t)?;
+        self.rack.tlp = Some((self.snd.nxt, !fresh));
+        self.counters.probes += 1;
+        self.rearm_rto(now);
+        Some(desc)
+    }
+
+    /// Sends segment `i` of the queue, for the first time or again: its
+    /// payload stands where it is.
+    fn send_segment(
+        &mut self,
+        now: Instant,
+        i: usize,
+        pool: &mut Pool,
+        t: &Template,
+    ) -> Option<TxDesc> {
+        let mss = self.snd.mss;
+        if self.snd.get(i)?.len > mss && !self.snd.split(i, mss, pool) {
+            self.timers.set(Timer::Retry, now + RETRY);
+            return None;
+        }
+        let last = self.snd.tail();
+        let s = self.snd.get(i)?;
+        let again = s.sent > 0;
+        let mut flags = Flags::ACK;
+        if s.fin {
+            flags |= Flags::FIN;
+        }
+        if s.end() == last || (s.fin && s.len > 0) {
+            flags |= Flags::PSH;
+        }
+        let (seq, len, sum, bare) = (s.seq, s.len as usize, s.sum, s.held.is_none());
+        let header = self.data_header(now, seq, flags);
+        let desc = if bare {
+            self.emit(now, pool, t, &header)?
+        } else {
+            let headroom = self.headroom as usize;
+            let ident = self.next_ident();
+            let held = self.snd.get_mut(i)?.held.as_mut()?;
+            let bytes = pool.held_mut(held);
+            let Some(bytes) = bytes.filter(|b| {
+                // The path's headers must still be as long as the room left
+                // for them.
+                b.len() == headroom + header.emit_len() + len && t.len() == headroom
+            }) else {
+                self.timers.set(Timer::Retry, now + RETRY);
+                return None;
+            };
+            let (below, segment) = bytes.split_at_mut(headroom);
+            t.write(below, segment.len(), ident);
+            let header_len = header.emit(segment);
+            fill_tcp_checksum(
+                &mut segment[..header_len],
+                t.pseudo_sum(header_len + len),
+                sum,
+            );
+            pool.transmit_held(held)?
+        };
+        self.sent_segment(now, i, again);
+        // Selective acknowledgements have no room on data: they go alone.
+        if !self.rcv.has_sack() || !self.sack {
+            self.acknowledged();
+        }
+        Some(desc)
+    }
+
+    /// Bookkeeping after segment `i` was sent.
+    fn sent_segment(&mut self, now: Instant, i: usize, again: bool) {
+        let Some(len) = self.snd.get(i).map(super::send::Segment::seq_len) else {
+            return;
+        };
+        let nothing_in_flight = !self.snd.has_sent();
+        self.snd.mark_sent(i, now);
+        self.last_sent_at = now;
+        if again {
+            self.counters.retransmits += 1;
+            self.recovery.retransmitted(len);
+        } else {
+            self.recovery.sent(len);
+        }
+        if nothing_in_flight {
+            self.progress_at = now;
+        }
+        if nothing_in_flight || !self.timers.is_set(Timer::Rto) {
+            self.rearm_rto(now);
+        }
+        if !again {
+            self.arm_probe(now);
+        }
+    }
+
+    /// An acknowledgement of everything received has gone out.
+    fn acknowledged(&mut self) {
+        self.ack.now = false;
+        self.ack.unacked = 0;
+        self.ack.quick = self.ack.quick.saturating_sub(1);
+        self.ack.last_sent = self.rcv.nxt;
+        self.timers.stop(Timer::Ack);
+    }
+
+    fn ports_header(&self) -> Header {
+        Header {
+            src_port: self.ports.local,
+            dst_port: self.ports.remote,
+            ..Header::default()
+        }
+    }
+
+    fn data_header(&mut self, now: Instant, seq: SeqNumber, flags: Flags) -> Header {
+        let timestamps = self.ts.map(|_| self.timestamps(now));
+        Header {
+            seq,
+            ack: self.rcv.nxt,
+            flags,
+            window: self.rcv.advertise(u32::from(self.mss), false),
+            options: Options {
+                timestamps,
+                ..Options::default()
+            },
+            ..self.ports_header()
+        }
+    }
+
+    /// A segment without payload: acknowledgement, probe or reset.
+    fn emit_bare(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        t: &Template,
+        seq: SeqNumber,
+        flags: Flags,
+    ) -> Option<TxDesc> {
+        let header = if flags.contains(Flags::RST) {
+            let ack = if flags.contains(Flags::ACK) {
+                self.rcv.nxt
+            } else {
+                SeqNumber(0)
+            };
+            Header {
+                seq,
+                ack,
+                flags,
+                ..self.ports_header()
+            }
+        } else {
+            let mut h = self.data_header(now, seq, flags);
+            if self.sack && self.rcv.has_sack() {
+                let max = if self.ts.is_some() { 3 } else { 4 };
+                h.options.sack = self.rcv.sack_blocks(max);
+            }
+            h
+        };
+        let desc = self.emit(now, pool, t, &header);
+        if desc.is_some() && !flags.contains(Flags::RST) {
+            self.acknowledged();
+        }
+        desc
+    }
+
+    /// Writes a segment without payload into the spare frame or a fresh one.
+    fn emit(&mut self, now: Instant, pool: &mut Pool, t: &Template, h: &Header) -> Option<TxDesc> {
+        let Some(mut packet) = self.spare.take().or_else(|| pool.alloc()) else {
+            self.timers.set(Timer::Retry, now + RETRY);
+            return None;
+        };
+        let ident = self.next_ident();
+        write_bare(&mut packet, pool, t, h, ident);
+        Some(pool.transmit(packet))
+    }
+
+    fn next_ident(&mut self) -> u16 {
+        self.ident = self.ident.wrapping_add(1);
+        self.ident
+    }
+
+    /// Offset of payload in a frame that this connection sends, in bytes.
+    pub(super) fn payload_start(&self) -> u16 {
+        let options = if self.ts.is_some() { TIMESTAMPS_LEN } else { 0 };
+        PACKET_START + self.headroom + tcp::HEADER_LEN as u16 + options
+    }
+}
+
+/// Writes a whole packet without payload: for connections, and for those who
+/// answer without one (resets, cookies).
+pub fn write_bare(
+    packet: &mut crate::frame::Packet,
+    pool: &Pool,
+    t: &Template,
+    h: &Header,
+    ident: u16,
+) {
+    let (below, segment) = (t.len(), h.emit_len());
+    packet.set_range(PACKET_START, (below + segment) as u16);
+    let (low, high) = pool.bytes_mut(packet).split_at_mut(below);
+    t.write(low, segment, ident);
+    h.emit(high);
+    fill_tcp_checksum(high, t.pseudo_sum(segment), Sum::default());
+}

@@ -1,0 +1,173 @@
+//! RACK loss detection and the arming of tail loss probes (RFC 8985).
+
+use std::time::Duration;
+
+use super::send::{Segment, Send};
+use crate::time::Instant;
+use crate::wire::tcp::SeqNumber;
+
+/// DupThresh: segments delivered behind a hole that mark it lost while no
+/// reordering has been seen.
+const DUP_THRESH: u32 = 3;
+/// Recoveries for which a widened reordering window stays (RFC 8985 section
+/// 6.2 step 4).
+const REO_WND_PERSIST: u8 = 16;
+
+/// RACK's variables (RFC 8985 section 5.3).
+#[derive(Clone, Debug)]
+pub struct Rack {
+    /// Transmission time of the most recently sent segment that was
+    /// delivered, with its end to break ties.
+    xmit_at: Instant,
+    end: SeqNumber,
+    /// Round trip of that segment.
+    rtt: Duration,
+    /// Highest sequence delivered.
+    fack: SeqNumber,
+    pub reordering_seen: bool,
+    reo_wnd_mult: u8,
+    reo_wnd_persist: u8,
+    /// A duplicate was reported in the round that ends here.
+    dsack_round: Option<SeqNumber>,
+    seen: bool,
+    /// A probe is in flight: SND.NXT when it was sent, and whether it was a
+    /// retransmission (section 7.1).
+    pub tlp: Option<(SeqNumber, bool)>,
+}
+
+impl Rack {
+    pub const fn new(iss: SeqNumber) -> Self {
+        Self {
+            xmit_at: Instant::ZERO,
+            end: iss,
+            rtt: Duration::ZERO,
+            fack: iss,
+            reordering_seen: false,
+            reo_wnd_mult: 1,
+            reo_wnd_persist: 0,
+            dsack_round: None,
+            seen: false,
+            tlp: None,
+        }
+    }
+
+    /// Section 6.2 steps 1 to 3 for one newly delivered segment. `spurious`
+    /// says that the acknowledgement cannot be of its last transmission.
+    pub fn delivered(&mut self, now: Instant, s: &Segment, min_rtt: Duration, spurious: bool) {
+        let end = s.end();
+        if end.gt(self.fack) {
+            self.fack = end;
+        } else if end.lt(self.fack) && s.sent == 1 {
+            self.reordering_seen = true;
+        }
+        let rtt = now.since(s.sent_at);
+        if s.sent > 1 && (spurious || rtt < min_rtt) {
+            return;
+        }
+        if !self.seen || sent_after(s.sent_at, end, self.xmit_at, self.end) {
+            self.seen = true;
+            self.xmit_at = s.sent_at;
+            self.end = end;
+            self.rtt = rtt;
+        }
+    }
+
+    /// Section 6.2 step 4: a reported duplicate widens the window, once a
+    /// round.
+    pub fn adapt(&mut self, snd: &Send, dsack: bool) {
+        if let Some(round) = self.dsack_round
+            && snd.una.ge(round)
+        {
+            self.dsack_round = None;
+        }
+        if dsack && self.dsack_round.is_none() {
+            self.dsack_round = Some(snd.nxt);
+            self.reo_wnd_mult = self.reo_wnd_mult.saturating_add(1);
+            self.reo_wnd_persist = REO_WND_PERSIST;
+        }
+    }
+
+    /// A recovery has ended: the widened window wears off.
+    pub const fn recovery_ended(&mut self) {
+        self.reo_wnd_persist = self.reo_wnd_persist.saturating_sub(1);
+        if self.reo_wnd_persist == 0 {
+            self.reo_wnd_mult = 1;
+        }
+    }
+
+    fn reo_wnd(
+        &self,
+        snd: &Send,
+        in_recovery: bool,
+        min_rtt: Duration,
+        srtt: Duration,
+    ) -> Duration {
+        if !self.reordering_seen && (in_recovery || snd.sacked() >= DUP_THRESH * u32::from(snd.mss))
+        {
+            return Duration::ZERO;
+        }
+        if min_rtt == Duration::MAX {
+            return Duration::ZERO;
+        }
+        (min_rtt / 4)
+            .saturating_mul(u32::from(self.reo_wnd_mult))
+            .min(srtt)
+    }
+
+    /// Section 6.2 step 5: marks segments lost that were sent sufficiently
+    /// long before the most recently delivered one. Answers the bytes newly
+    /// lost and how long to wait for those that may yet be.
+    pub fn detect_loss(
+        &self,
+        now: Instant,
+        snd: &mut Send,
+        in_recovery: bool,
+        min_rtt: Duration,
+        srtt: Duration,
+    ) -> (u32, Option<Duration>) {
+        if !self.seen {
+            return (0, None);
+        }
+        let allowance = self.rtt + self.reo_wnd(snd, in_recovery, min_rtt, srtt);
+        let (mut lost, mut wait) = (0, None::<Duration>);
+        for i in 0..snd.sent_count() {
+            let Some(s) = snd.get(i) else { break };
+            if s.sacked || (s.lost && !s.retransmitted) {
+                continue;
+            }
+            if !sent_after(self.xmit_at, self.end, s.sent_at, s.end()) {
+                if s.sent == 1 {
+                    // Segments never sent again lie in the order of sending.
+                    break;
+                }
+                continue;
+            }
+            let due = s.sent_at + allowance;
+            if due <= now {
+                lost += snd.mark_lost(i);
+            } else {
+                let left = due.since(now);
+                wait = Some(wait.map_or(left, |w| w.max(left)));
+            }
+        }
+        (lost, wait)
+    }
+
+    /// Section 6.3: on a time-out, what is lost beside the first segment.
+    pub fn mark_losses_on_rto(&self, now: Instant, snd: &mut Send, reo_wnd: Duration) {
+        let allowance = self.rtt + reo_wnd;
+        for i in 0..snd.sent_count() {
+            let due = snd
+                .get(i)
+                .is_some_and(|s| i == 0 || s.sent_at + allowance <= now);
+            if due {
+                snd.mark_lost(i);
+            }
+        }
+    }
+}
+
+/// RACK_sent_after (RFC 8985 section 6.1).
+fn sent_after(t1: Instant, seq1: SeqNumber, t2: Instant, seq2: SeqNumber) -> bool {
+    t1 > t2 || (t1 == t2 && seq1.gt(seq2))
+}

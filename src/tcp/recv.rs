@@ -1,0 +1,446 @@
+//! The receiving half: what has arrived in order and waits for the
+//! application, what has arrived out of order and waits in place, and the
+//! window that bounds both.
+
+use std::collections::VecDeque;
+
+use crate::frame::{Packet, Pool};
+use crate::wire::tcp::{SackBlocks, SeqNumber};
+
+/// Payloads up to this many bytes are copied behind the last waiting packet
+/// if there is room, so that small segments cannot pin a chunk each.
+const COMPACT: usize = 512;
+/// Where the receive buffer begins; it doubles each time the application has
+/// drained it once, up to the configured size.
+const INITIAL_BUFFER: u32 = 128 << 10;
+/// Out-of-order ranges remembered in the order of their arrival, for the
+/// order of SACK blocks (RFC 2018 section 4).
+const RECENT: usize = 4;
+
+/// A packet that arrived ahead of `nxt`.
+#[derive(Debug)]
+struct Early {
+    seq: SeqNumber,
+    packet: Packet,
+}
+
+impl Early {
+    fn end(&self) -> SeqNumber {
+        self.seq + self.packet.len() as u32
+    }
+}
+
+/// What became of a segment's payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Received {
+    /// `nxt` advanced. `filled` if that closed or narrowed a hole.
+    InOrder { filled: bool },
+    /// Kept until the hole before it is filled.
+    Early,
+    /// All of it had arrived before, or nothing of it fits.
+    Nothing,
+}
+
+/// Receive sequence space (RFC 9293 section 3.3.1) and its packets.
+#[derive(Debug)]
+pub struct Receive {
+    /// RCV.NXT.
+    pub nxt: SeqNumber,
+    /// Right edge of the window that the peer has been told; it never moves
+    /// left.
+    adv: SeqNumber,
+    /// Shift of the window field that we send (RFC 7323 section 2.2).
+    pub scale: u8,
+    buffer: u32,
+    buffer_max: u32,
+    drained: u32,
+    ready: VecDeque<Packet>,
+    ready_bytes: usize,
+    /// Bytes that the application has taken and not released.
+    taken: usize,
+    early: VecDeque<Early>,
+    /// Disjoint ranges that `early` covers, sorted.
+    ranges: Vec<(SeqNumber, SeqNumber)>,
+    recent: [Option<SeqNumber>; RECENT],
+    /// The duplicate to report first (RFC 2883).
+    duplicate: Option<(SeqNumber, SeqNumber)>,
+}
+
+const fn clamp_buffer(buffer: u32) -> u32 {
+    if buffer < 2048 {
+        2048
+    } else if buffer > 1 << 30 {
+        1 << 30
+    } else {
+        buffer
+    }
+}
+
+/// The window shift that `buffer` bytes need: at most 14 (RFC 7323 section
+/// 2.3).
+pub fn window_shift(buffer: u32) -> u8 {
+    let buffer = clamp_buffer(buffer);
+    (0..14).find(|s| buffer >> s <= 0xffff).unwrap_or(14)
+}
+
+impl Receive {
+    pub fn new(buffer: u32, scaling: bool) -> Self {
+        let buffer_max = clamp_buffer(buffer);
+        let scale = if scaling { window_shift(buffer) } else { 0 };
+        Self {
+            nxt: SeqNumber(0),
+            adv: SeqNumber(0),
+            scale,
+            buffer: INITIAL_BUFFER.min(buffer_max),
+            buffer_max,
+            drained: 0,
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            taken: 0,
+            early: VecDeque::new(),
+            ranges: Vec::new(),
+            recent: [None; RECENT],
+            duplicate: None,
+        }
+    }
+
+    /// The peer's initial sequence number is known.
+    pub fn start(&mut self, irs: SeqNumber) {
+        self.nxt = irs + 1;
+        self.adv = self.nxt;
+    }
+
+    /// The peer does not scale windows.
+    pub fn without_scaling(&mut self) {
+        self.scale = 0;
+        self.buffer_max = self.buffer_max.min(0xffff);
+        self.buffer = self.buffer.min(self.buffer_max);
+    }
+
+    /// RCV.WND: bytes from `nxt` to the advertised edge.
+    pub fn window(&self) -> u32 {
+        self.adv.distance(self.nxt).max(0) as u32
+    }
+
+    /// The edge that the free buffer would allow, if that is further right.
+    fn offer(&self, mss: u32) -> SeqNumber {
+        let used = self.ready_bytes.saturating_add(self.taken);
+        let free = (self.buffer as usize).saturating_sub(used) as u32;
+        let edge = self.nxt + free;
+        // Receiver's silly-window avoidance, RFC 9293 section 3.8.6.2.2.
+        let step = mss.min(self.buffer / 2);
+        if edge.distance(self.adv) >= step as i32 {
+            edge
+        } else {
+            self.adv
+        }
+    }
+
+    /// The window field of the next segment; moves the advertised edge.
+    /// `unscaled` for a segment with SYN.
+    pub fn advertise(&mut self, mss: u32, unscaled: bool) -> u16 {
+        let scale = if unscaled { 0 } else { self.scale };
+        self.adv = self.offer(mss);
+        // Rounded up, so that the edge does not shrink by the rounding; but
+        // down where each rounding would let a peer in further although
+        // nothing is read (RFC 7323 section 2.4 allows for that). What was
+        // promised stays acceptable.
+        let held = self.ready_bytes.saturating_add(self.taken) as u64;
+        let unit = (1u64 << scale) - 1;
+        let overdrawn = held + u64::from(self.window()) > u64::from(self.buffer) + unit;
+        let up = if overdrawn { 0 } else { unit };
+        let field = (u64::from(self.window()) + up) >> scale;
+        let field = u16::try_from(field).unwrap_or(u16::MAX);
+        let edge = self.nxt + (u32::from(field) << scale);
+        if edge.gt(self.adv) || unscaled {
+            self.adv = edge;
+        }
+        field
+    }
+
+    /// Whether the window has opened enough to tell the peer unasked: it at
+    /// least doubles.
+    pub fn wants_update(&self, mss: u32) -> bool {
+        let edge = self.offer(mss);
+        edge != self.adv && edge.distance(self.nxt).max(0) as u32 >= self.window().saturating_mul(2)
+    }
+
+    /// Whether the segment `seq..end` touches the window (RFC 9293 section
+    /// 3.10.7.4, first check).
+    pub fn acceptable(&self, seq: SeqNumber, seq_len: u32) -> bool {
+        let wnd = self.window();
+        let inside = |s: SeqNumber| self.nxt.le(s) && s.lt(self.nxt + wnd);
+        match (seq_len, wnd) {
+            (0, 0) => seq == self.nxt,
+            // One behind the window's last byte is where a peer that has filled
+            // it acknowledges from.
+            (0, _) => inside(seq) || seq == self.nxt + wnd,
+            (_, 0) => false,
+            (n, _) => inside(seq) || inside(seq + (n - 1)),
+        }
+    }
+
+    /// Takes payload at `seq`; keeps or frees the packet. Payload beyond the
+    /// window is cut off. With `pressure` nothing is kept that cannot be
+    /// delivered at once.
+    pub fn take_in(
+        &mut self,
+        mut seq: SeqNumber,
+        mut packet: Packet,
+        pressure: bool,
+        pool: &mut Pool,
+    ) -> Received {
+        let end = seq + packet.len() as u32;
+        if seq.lt(self.nxt) {
+            self.duplicate = Some((seq, end.min(self.nxt)));
+            packet.advance(self.nxt.distance(seq) as usize);
+            seq = self.nxt;
+        }
+        packet.truncate(self.adv.distance(seq).max(0) as usize);
+        let used = self.ready_bytes + self.taken;
+        let full = pressure && used + packet.len() > INITIAL_BUFFER as usize / 2;
+        if packet.is_empty() || full {
+            pool.free(packet);
+            return Received::Nothing;
+        }
+        if seq == self.nxt {
+            self.deliver(packet, pool);
+            let filled = !self.early.is_empty();
+            self.join(pool);
+            return Received::InOrder { filled };
+        }
+        if pressure || self.early.len() >= self.early_limit() {
+            pool.free(packet);
+            return Received::Nothing;
+        }
+        self.keep(seq, packet, pool)
+    }
+
+    /// Bound of the out-of-order queue in packets: attackers may send one
+    /// byte in each.
+    const fn early_limit(&self) -> usize {
+        // A window of 536-byte segments has to fit at the start; later the
+        // configured buffer bounds it.
+        let (now, most) = (self.buffer as usize / 512, self.buffer_max as usize / 1024);
+        16 + if now < most { now } else { most }
+    }
+
+    /// A whole segment arrived again: the next acknowledgement says so.
+    pub fn note_duplicate(&mut self, left: SeqNumber, right: SeqNumber) {
+        if right.le(self.nxt) {
+            self.duplicate = Some((left, right));
+        }
+    }
+
+    fn deliver(&mut self, mut packet: Packet, pool: &mut Pool) {
+        let len = packet.len();
+        self.nxt += len as u32;
+        self.ready_bytes += len;
+        if len <= COMPACT
+            && let Some(last) = self.ready.back_mut()
+            && last.start() + last.len() + len <= pool.region().chunk_size() as usize
+        {
+            let (start, old) = (last.start() as u16, last.len());
+            last.set_range(start, (old + len) as u16);
+            let tail = &mut pool.bytes_mut(last)[old..];
+            tail.copy_from_slice(pool.bytes(&packet));
+            pool.count_copy(len);
+            pool.free(packet);
+            return;
+        }
+        packet.truncate(len);
+        self.ready.push_back(packet);
+    }
+
+    /// Moves what `nxt` has reached from the out-of-order queue.
+    fn join(&mut self, pool: &mut Pool) {
+        while let Some(first) = self.early.front() {
+            if first.seq.gt(self.nxt) {
+                break;
+            }
+            let Some(Early { seq, mut packet }) = self.early.pop_front() else {
+                break;
+            };
+            packet.advance(self.nxt.distance(seq).max(0) as usize);
+            if packet.is_empty() {
+                pool.free(packet);
+            } else {
+                self.deliver(packet, pool);
+            }
+        }
+        let nxt = self.nxt;
+        self.ranges.retain(|r| r.1.gt(nxt));
+    }
+
+    /// Puts a packet ahead of `nxt` in its place.
+    fn keep(&mut self, mut seq: SeqNumber, mut packet: Packet, pool: &mut Pool) -> Received {
+        let whole = (seq, seq + packet.len() as u32);
+        let at = self.early.partition_point(|e| e.seq.le(seq));
+        if let Some(before) = at.checked_sub(1).and_then(|i| self.early.get(i)) {
+            let overlap = before.end().distance(seq).max(0) as usize;
+            packet.advance(overlap);
+            seq += overlap.min(whole.1.distance(whole.0).max(0) as usize) as u32;
+        }
+        while let Some(after) = self.early.get(at) {
+            let end = seq + packet.len() as u32;
+            if packet.is_empty() || after.seq.ge(end) {
+                break;
+            }
+            if after.end().le(end) {
+                if let Some(covered) = self.early.remove(at) {
+                    pool.free(covered.packet);
+                }
+            } else {
+                packet.truncate(after.seq.distance(seq).max(0) as usize);
+            }
+        }
+        if packet.is_empty() {
+            self.duplicate = Some(whole);
+            self.note(whole.0);
+            pool.free(packet);
+            return Received::Nothing;
+        }
+        self.cover(whole);
+        self.note(whole.0);
+        self.early.insert(at, Early { seq, packet });
+        Received::Early
+    }
+
+    /// Adds a range to `ranges`, merging those it touches.
+    fn cover(&mut self, (mut left, mut right): (SeqNumber, SeqNumber)) {
+        let from = self.ranges.partition_point(|r| r.1.lt(left));
+        let to = self.ranges.partition_point(|r| r.0.le(right));
+        if from < to {
+            left = left.min(self.ranges[from].0);
+            right = right.max(self.ranges[to - 1].1);
+        }
+        self.ranges.splice(from..to, [(left, right)]);
+    }
+
+    fn note(&mut self, seq: SeqNumber) {
+        self.recent.rotate_right(1);
+        self.recent[0] = Some(seq);
+    }
+
+    /// Whether the next acknowledgement has something selective to report.
+    pub fn has_sack(&self) -> bool {
+        !self.ranges.is_empty() || self.duplicate.is_some()
+    }
+
+    /// Blocks for the next acknowledgement: a duplicate first (RFC 2883),
+    /// then the ranges by recency (RFC 2018 section 4).
+    pub fn sack_blocks(&mut self, max: usize) -> SackBlocks {
+        let mut blocks = SackBlocks::default();
+        if let Some((l, r)) = self.duplicate.take() {
+            blocks.push(l, r);
+        }
+        let range_of = |seq: SeqNumber| {
+            let i = self.ranges.partition_point(|r| r.1.le(seq));
+            self.ranges.get(i).filter(|r| r.0.le(seq)).copied()
+        };
+        let dsack = blocks.len();
+        let add = |blocks: &mut SackBlocks, (l, r): (SeqNumber, SeqNumber)| {
+            if blocks.len() < max && !blocks.iter().skip(dsack).any(|b| b.0 == l) {
+                blocks.push(l, r);
+            }
+        };
+        for seq in self.recent.iter().flatten() {
+            if let Some(r) = range_of(*seq) {
+                add(&mut blocks, r);
+            }
+        }
+        for r in self.ranges.iter().take(max) {
+            add(&mut blocks, *r);
+        }
+        blocks
+    }
+
+    /// First waiting bytes.
+    pub fn chunk<'a>(&'a self, pool: &'a Pool) -> Option<&'a [u8]> {
+        self.ready.front().map(|p| pool.bytes(p))
+    }
+
+    /// Bytes that wait for the application.
+    pub const fn available(&self) -> usize {
+        self.ready_bytes
+    }
+
+    /// Drops the first `n` waiting bytes. Answers the last packet that became
+    /// free, for the acknowledgement to be written into.
+    pub fn consume(&mut self, n: usize, pool: &mut Pool) -> Option<Packet> {
+        let mut left = n.min(self.ready_bytes);
+        self.ready_bytes -= left;
+        self.drain(left);
+        let mut spare: Option<Packet> = None;
+        while let Some(first) = self.ready.front_mut() {
+            if first.len() > left {
+                first.advance(left);
+                break;
+            }
+            left -= first.len();
+            if let Some(p) = self.ready.pop_front()
+                && let Some(old) = spare.replace(p)
+            {
+                pool.free(old);
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        spare
+    }
+
+    /// Moves the first waiting packet to the application; its bytes go on
+    /// using up the window until [`release`](Self::release).
+    pub fn take(&mut self) -> Option<Packet> {
+        let packet = self.ready.pop_front()?;
+        self.ready_bytes -= packet.len();
+        self.taken += packet.len();
+        Some(packet)
+    }
+
+    /// The application is done with `n` bytes that it took.
+    pub fn release(&mut self, n: usize) {
+        let n = n.min(self.taken);
+        self.taken -= n;
+        self.drain(n);
+    }
+
+    fn drain(&mut self, n: usize) {
+        self.drained = self.drained.saturating_add(n as u32);
+        if self.drained >= self.buffer && self.buffer < self.buffer_max {
+            self.drained = 0;
+            self.buffer = self.buffer.saturating_mul(2).min(self.buffer_max);
+        }
+    }
+
+    /// Bytes and packets that wait out of order.
+    pub fn early(&self) -> (usize, usize) {
+        (
+            self.early.iter().map(|e| e.packet.len()).sum(),
+            self.early.len(),
+        )
+    }
+
+    /// Frees everything out of order: it will not be delivered.
+    pub fn forget_early(&mut self, pool: &mut Pool) {
+        for e in self.early.drain(..) {
+            pool.free(e.packet);
+        }
+        self.ranges.clear();
+        self.recent = [None; RECENT];
+    }
+
+    /// Frees everything.
+    pub fn clear(&mut self, pool: &mut Pool) {
+        self.forget_early(pool);
+        for p in self.ready.drain(..) {
+            pool.free(p);
+        }
+        self.ready_bytes = 0;
+    }
+}
+
+#[cfg(test)]
+#[path = "recv_tests.rs"]
+mod tests;

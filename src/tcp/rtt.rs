@@ -1,0 +1,149 @@
+//! Round-trip time and the retransmission time-out (RFC 6298), and the
+//! smallest round trip of the last minutes that RACK wants (RFC 8985
+//! section 6.2 step 1).
+
+use std::time::Duration;
+
+use super::Config;
+use crate::time::Instant;
+
+/// Time-out before the first measurement (RFC 6298 section 2.1).
+const INITIAL_RTO: Duration = Duration::from_secs(1);
+/// How long a minimum stands before a larger one may replace it. Linux: 300 s.
+const MIN_RTT_WINDOW: Duration = Duration::from_secs(300);
+
+#[derive(Clone, Debug)]
+pub struct Rtt {
+    srtt: Duration,
+    rttvar: Duration,
+    measured: bool,
+    rto: Duration,
+    backoff: u8,
+    min: Duration,
+    min_at: Instant,
+}
+
+impl Rtt {
+    pub const fn new() -> Self {
+        Self {
+            srtt: Duration::ZERO,
+            rttvar: Duration::ZERO,
+            measured: false,
+            rto: INITIAL_RTO,
+            backoff: 0,
+            min: Duration::MAX,
+            min_at: Instant::ZERO,
+        }
+    }
+
+    /// Takes a measurement; the caller applies Karn's rule.
+    pub fn sample(&mut self, now: Instant, rtt: Duration, config: &Config) {
+        let rtt = rtt.max(Duration::from_nanos(1));
+        if rtt <= self.min || now.since(self.min_at) > MIN_RTT_WINDOW {
+            self.min = rtt;
+            self.min_at = now;
+        }
+        if self.measured {
+            // RFC 6298 section 2.3, alpha = 1/8 and beta = 1/4.
+            let diff = self.srtt.abs_diff(rtt);
+            self.rttvar = self.rttvar * 3 / 4 + diff / 4;
+            self.srtt = self.srtt * 7 / 8 + rtt / 8;
+        } else {
+            self.measured = true;
+            self.srtt = rtt;
+            self.rttvar = rtt / 2;
+        }
+        self.rto = self
+            .srtt
+            .saturating_add(self.rttvar.saturating_mul(4).max(config.min_rto));
+        self.rto = self.rto.max(config.min_rto).min(config.max_rto);
+    }
+
+    /// The time-out in force, back-off included.
+    pub fn rto(&self, config: &Config) -> Duration {
+        self.rto
+            .saturating_mul(
+                1u32.checked_shl(u32::from(self.backoff))
+                    .unwrap_or(u32::MAX),
+            )
+            .min(config.max_rto)
+    }
+
+    /// Doubles the time-out (RFC 6298 section 5.5).
+    pub fn back_off(&mut self) {
+        self.backoff = (self.backoff + 1).min(31);
+    }
+
+    /// New data was acknowledged: the next time-out is not backed off.
+    pub const fn reset_backoff(&mut self) {
+        self.backoff = 0;
+    }
+
+    /// After a SYN had to be sent again, the time-out restarts at 3 s
+    /// (RFC 6298 section 5.7).
+    pub fn syn_was_lost(&mut self) {
+        if !self.measured {
+            self.rto = Duration::from_secs(3);
+        }
+        self.backoff = 0;
+    }
+
+    pub const fn srtt(&self) -> Option<Duration> {
+        if self.measured { Some(self.srtt) } else { None }
+    }
+
+    pub const fn rttvar(&self) -> Duration {
+        self.rttvar
+    }
+
+    /// Smallest recent round trip; [`Duration::MAX`] before any.
+    pub const fn min(&self) -> Duration {
+        self.min
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follows_the_formulas_of_rfc_6298() {
+        let c = Config {
+            min_rto: Duration::from_millis(1),
+            ..Config::default()
+        };
+        let mut r = Rtt::new();
+        assert_eq!(r.rto(&c), Duration::from_secs(1));
+        r.sample(Instant::ZERO, Duration::from_millis(100), &c);
+        assert_eq!(r.srtt(), Some(Duration::from_millis(100)));
+        assert_eq!(r.rto(&c), Duration::from_millis(300));
+        r.sample(Instant::ZERO, Duration::from_millis(180), &c);
+        assert_eq!(r.srtt(), Some(Duration::from_millis(110)));
+        // 3/4 * 50 + 1/4 * 80 = 57.5
+        assert_eq!(r.rttvar(), Duration::from_micros(57_500));
+        assert_eq!(r.rto(&c), Duration::from_millis(340));
+    }
+
+    #[test]
+    fn backs_off_to_the_ceiling_and_recovers() {
+        let c = Config::default();
+        let mut r = Rtt::new();
+        for _ in 0..40 {
+            r.back_off();
+        }
+        assert_eq!(r.rto(&c), c.max_rto);
+        r.reset_backoff();
+        assert_eq!(r.rto(&c), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn the_minimum_ages() {
+        let c = Config::default();
+        let mut r = Rtt::new();
+        r.sample(Instant::ZERO, Duration::from_millis(5), &c);
+        r.sample(Instant::from_millis(1000), Duration::from_millis(9), &c);
+        assert_eq!(r.min(), Duration::from_millis(5));
+        r.sample(Instant::from_millis(400_000), Duration::from_millis(9), &c);
+        assert_eq!(r.min(), Duration::from_millis(9));
+    }
+}

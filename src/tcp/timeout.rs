@@ -1,0 +1,112 @@
+//! What a connection does when a deadline passes.
+
+use super::connection::Connection;
+use super::timers::{self, Timer};
+use super::{Reason, State};
+use crate::frame::Pool;
+use crate::time::Instant;
+
+impl Connection {
+    /// Handles all deadlines up to `now`.
+    pub fn handle_timeout(&mut self, now: Instant, pool: &mut Pool) {
+        for timer in timers::ALL {
+            if !self.timers.is_due(timer, now) {
+                continue;
+            }
+            self.timers.stop(timer);
+            match timer {
+                Timer::Close => self.end(Reason::Finished, pool),
+                Timer::Reorder => self.reorder_timeout(now),
+                Timer::Probe => {
+                    self.pending.tail_probe = self.snd.has_sent();
+                    self.rearm_rto(now);
+                }
+                Timer::Rto => self.retransmission_timeout(now, pool),
+                Timer::Persist => self.persist_timeout(now, pool),
+                Timer::Keepalive => self.keepalive_timeout(now, pool),
+                Timer::Ack => self.ack.now = true,
+                // Polling for output is all it takes.
+                Timer::Retry => {}
+            }
+        }
+        self.tell_room();
+    }
+
+    fn retransmission_timeout(&mut self, now: Instant, pool: &mut Pool) {
+        if !self.snd.has_sent() {
+            return;
+        }
+        let first_is_syn = self.snd.first().is_some_and(|s| s.syn);
+        let limit = match self.state {
+            State::SynSent => self.config.syn_retries,
+            State::SynReceived => self.config.synack_retries,
+            _ => self.config.retries,
+        };
+        if self.timeouts >= limit || self.user_timeout_passed(now) {
+            self.give_up(pool);
+            return;
+        }
+        self.timeouts += 1;
+        if first_is_syn {
+            self.snd.mark_lost(0);
+            self.counters.timeouts += 1;
+        } else {
+            self.lose_all(now);
+        }
+        self.rtt.back_off();
+        self.rearm_rto(now);
+    }
+
+    /// RFC 5482.
+    fn user_timeout_passed(&self, now: Instant) -> bool {
+        self.config
+            .user_timeout
+            .is_some_and(|t| now.since(self.progress_at) >= t)
+    }
+
+    fn give_up(&mut self, pool: &mut Pool) {
+        // RFC 9293 section 3.8.3: the peer is told, if it hears.
+        self.pending.reset = self.state.is_synchronized();
+        self.end(Reason::TimedOut, pool);
+    }
+
+    /// The window has been too small for too long (RFC 9293 section 3.8.6.1).
+    fn persist_timeout(&mut self, now: Instant, pool: &mut Pool) {
+        if !self.snd.has_unsent() || self.snd.outstanding() > 0 {
+            return;
+        }
+        if self.timeouts >= self.config.retries || self.user_timeout_passed(now) {
+            self.give_up(pool);
+            return;
+        }
+        if self.snd.wnd > 0 {
+            self.pending.force = true;
+        } else {
+            self.pending.probe = true;
+            self.timeouts += 1;
+        }
+        self.rtt.back_off();
+        self.timers.set(Timer::Persist, now + self.rto());
+    }
+
+    /// RFC 9293 section 3.8.4.
+    fn keepalive_timeout(&mut self, now: Instant, pool: &mut Pool) {
+        let Some(idle) = self.config.keepalive else {
+            return;
+        };
+        let quiet = now.since(self.last_received_at);
+        if quiet < idle {
+            self.timers
+                .set(Timer::Keepalive, self.last_received_at + idle);
+            return;
+        }
+        if self.keepalives >= self.config.keepalive_probes {
+            self.give_up(pool);
+            return;
+        }
+        self.keepalives += 1;
+        self.pending.probe = true;
+        self.timers
+            .set(Timer::Keepalive, now + self.config.keepalive_interval);
+    }
+}

@@ -1,0 +1,237 @@
+//! What the application asks of a connection.
+
+use super::connection::Connection;
+use super::timers::Timer;
+use super::{Reason, State};
+use crate::frame::{PACKET_START, Packet, Pool};
+use crate::time::Instant;
+use crate::wire::checksum::{Sum, copy_and_sum};
+
+/// The send buffer never limits below this, in bytes.
+const MIN_SEND_LIMIT: u32 = 128 << 10;
+
+impl Connection {
+    /// The first payload bytes that wait, as they lie in the frame they came
+    /// in.
+    #[must_use]
+    pub fn recv_chunk<'a>(&'a self, pool: &'a Pool) -> Option<&'a [u8]> {
+        self.rcv.chunk(pool)
+    }
+
+    /// Payload bytes that wait.
+    #[must_use]
+    pub const fn recv_available(&self) -> usize {
+        self.rcv.available()
+    }
+
+    /// The application has read the first `n` bytes.
+    pub fn recv_consume(&mut self, pool: &mut Pool, n: usize) {
+        if let Some(packet) = self.rcv.consume(n, pool) {
+            self.keep_spare(packet, pool);
+        }
+        self.offer_window();
+    }
+
+    /// Moves the first waiting packet to the application. Its bytes go on
+    /// counting against the window until
+    /// [`recv_release`](Self::recv_release).
+    pub fn recv_take(&mut self) -> Option<Packet> {
+        self.rcv.take()
+    }
+
+    /// The application has given back `n` bytes that it took.
+    pub fn recv_release(&mut self, n: usize) {
+        self.rcv.release(n);
+        self.offer_window();
+    }
+
+    fn offer_window(&mut self) {
+        if self.state.can_receive() && self.rcv.wants_update(u32::from(self.mss)) {
+            self.ack.now = true;
+        }
+    }
+
+    /// Bytes that may be queued: the send buffer, but no more than twice what
+    /// the congestion window can use, so that frames stay few and warm.
+    #[must_use]
+    pub fn send_room(&self) -> usize {
+        if !self.state.can_send() {
+            return 0;
+        }
+        self.send_limit().saturating_sub(self.snd.queued()) as usize
+    }
+
+    fn send_limit(&self) -> u32 {
+        let useful = self.cc.cwnd().saturating_mul(2).max(MIN_SEND_LIMIT);
+        self.config.send_buffer.max(1).min(useful)
+    }
+
+    /// Payload of a full segment, in bytes.
+    #[must_use]
+    pub const fn send_mss(&self) -> usize {
+        self.snd.mss as usize
+    }
+
+    /// Queues `data`, copying it into frames and summing it on the way.
+    /// Answers how many bytes were taken; if that is fewer, `Writable`
+    /// follows when there is room again.
+    pub fn send(&mut self, pool: &mut Pool, data: &[u8]) -> usize {
+        let mut left = &data[..data.len().min(self.send_room())];
+        let mut taken = self.fill_tail(pool, left);
+        left = &left[taken..];
+        while !left.is_empty() {
+            let Some(mut packet) = self.prepare(pool) else {
+                break;
+            };
+            let n = left.len().min(packet.len());
+            packet.truncate(n);
+            let sum = copy_and_sum(pool.bytes_mut(&mut packet), &left[..n]);
+            pool.count_copy(n);
+            self.snd.push(packet, sum, pool);
+            left = &left[n..];
+            taken += n;
+        }
+        if taken < data.len() {
+            self.wants_room = true;
+        }
+        taken
+    }
+
+    /// Fills up the last segment if it has not been sent.
+    fn fill_tail(&mut self, pool: &mut Pool, data: &[u8]) -> usize {
+        let mss = self.snd.mss;
+        let Some(s) = self.snd.open_tail() else {
+            return 0;
+        };
+        let n = data.len().min(usize::from(mss - s.len));
+        let Some(held) = s.held.take() else { return 0 };
+        let mut packet = match pool.unhold(held) {
+            Ok(p) => p,
+            Err(held) => {
+                s.held = Some(held);
+                return 0;
+            }
+        };
+        let old = packet.len();
+        packet.set_range(PACKET_START, (old + n) as u16);
+        let sum = copy_and_sum(&mut pool.bytes_mut(&mut packet)[old..], &data[..n]);
+        pool.count_copy(n);
+        s.sum = if s.len % 2 == 0 {
+            s.sum.add(sum)
+        } else {
+            s.sum.add_odd(sum)
+        };
+        s.len += n as u16;
+        s.held = Some(pool.hold(packet));
+        self.snd.extended(n as u16);
+        n
+    }
+
+    /// A frame for the application to write payload into: its range is room
+    /// for one full segment. `None` while frames or room are short.
+    pub fn prepare(&mut self, pool: &mut Pool) -> Option<Packet> {
+        // The last eighth is for receiving.
+        let reserve = pool.region().chunks() as usize / 8;
+        let packet = if self.send_room() == 0 {
+            None
+        } else {
+            pool.alloc_above(reserve)
+        };
+        let Some(mut packet) = packet else {
+            self.wants_room = true;
+            return None;
+        };
+        packet.set_range(self.payload_start(), self.snd.mss);
+        Some(packet)
+    }
+
+    /// Queues a packet from [`prepare`](Self::prepare), truncated to what was
+    /// written, without copying. `sum` is the checksum over its bytes.
+    ///
+    /// # Errors
+    /// The packet itself if the connection cannot send any more, or if the
+    /// packet is empty or its range does not begin where `prepare` put it.
+    pub fn send_packet(&mut self, pool: &mut Pool, packet: Packet, sum: Sum) -> Result<(), Packet> {
+        // The path may have shrunk since `prepare`: such a packet goes in parts.
+        let fits = packet.start() == usize::from(self.payload_start())
+            && (1..=usize::from(self.mss)).contains(&packet.len());
+        if !self.state.can_send() || !fits {
+            return Err(packet);
+        }
+        self.snd.push(packet, sum, pool);
+        Ok(())
+    }
+
+    /// Room has come back: tells an application that had been refused.
+    pub(super) fn tell_room(&mut self) {
+        if !self.wants_room {
+            return;
+        }
+        // A good part of the buffer, however small that is.
+        let enough = (self.snd.mss as usize * 16).min(self.send_limit() as usize / 2);
+        if self.state.can_send() && self.send_room() >= enough.max(1) {
+            self.wants_room = false;
+            self.events.writable = true;
+        }
+    }
+
+    /// Whether the application was refused room or a frame and has not been
+    /// told since that there is some.
+    #[must_use]
+    pub const fn wants_room(&self) -> bool {
+        self.wants_room
+    }
+
+    /// Sends small segments at once from now on, or not (RFC 9293 section
+    /// 3.7.4).
+    pub const fn set_nodelay(&mut self, nodelay: bool) {
+        self.nodelay = nodelay;
+    }
+
+    /// Ends our stream: a FIN behind what is queued (RFC 9293 section
+    /// 3.10.4). The peer may go on sending.
+    pub fn shutdown(&mut self) {
+        self.state = match self.state {
+            State::Established | State::SynReceived => State::FinWait1,
+            State::CloseWait => State::LastAck,
+            State::SynSent => {
+                self.events.closed = Some(Reason::Aborted);
+                self.timers.stop_all();
+                State::Closed
+            }
+            _ => return,
+        };
+        if self.state != State::Closed {
+            self.snd.push_flag(false, true);
+            self.fin_end = Some(self.snd.tail());
+        }
+    }
+
+    /// Ends our stream and declares that nothing more will be read: payload
+    /// that arrives later resets the connection (RFC 9293 section 3.6.1).
+    pub fn close(&mut self, now: Instant, pool: &mut Pool) {
+        self.recv_closed = true;
+        let unread = self.rcv.available() > 0;
+        self.rcv.clear(pool);
+        if unread && self.state.is_synchronized() && self.state != State::TimeWait {
+            // RFC 2525 section 2.17: the peer must know that data was lost.
+            self.abort(pool);
+            return;
+        }
+        self.shutdown();
+        if self.state == State::FinWait2 {
+            self.timers.set(Timer::Close, now + self.config.fin_wait_2);
+        }
+    }
+
+    /// Ends the connection at once with a reset (RFC 9293 section 3.10.5).
+    pub fn abort(&mut self, pool: &mut Pool) {
+        if matches!(self.state, State::Closed | State::TimeWait) {
+            self.state = State::Closed;
+        } else {
+            self.pending.reset = self.state != State::SynSent;
+        }
+        self.recv_closed = true;
+        self.end(Reason::Aborted, pool);
+    }
+}
