@@ -1,0 +1,376 @@
+//! From a received frame to the connection, listener or refusal that it gets.
+
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+
+use super::Stack;
+use super::flow::Tuple;
+use super::icmp::{Report, ReportKind};
+use super::iface::{Interface, Meta, Mode, Received};
+use crate::frame::{Packet, Pool, TxDesc};
+use crate::stats::DropReason;
+use crate::tcp::cookie::Offer;
+use crate::tcp::reset::reset_for;
+use crate::tcp::{Connection, State, write_bare};
+use crate::time::Instant;
+use crate::wire::ip::PROTOCOL_ICMPV6;
+use crate::wire::tcp::{Flags, Header};
+use crate::wire::{eth, ipv6};
+
+/// Stateless answers that may wait for the transmit ring.
+const MAX_REPLIES: usize = 1024;
+
+/// What concerns a connection that this stack does not have.
+#[must_use]
+#[derive(Debug)]
+pub enum Foreign {
+    /// A segment: its whole frame.
+    Frame(Packet),
+    /// What an ICMP error says.
+    Report(Report),
+}
+
+impl Stack {
+    /// Takes a received frame, whose first byte is the Ethernet header's.
+    /// Answers go to `tx`.
+    ///
+    /// With `pass_on`, what concerns a connection that this stack does not
+    /// have is given back, for another engine may have it; otherwise it ends
+    /// here.
+    #[inline]
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        packet: Packet,
+        tx: &mut VecDeque<TxDesc>,
+        pass_on: bool,
+    ) -> Option<Foreign> {
+        let (start, len) = (packet.start() as u16, packet.len() as u16);
+        match self.iface.receive(now, pool, packet) {
+            Received::Segment(meta, header, payload) => {
+                let tuple = Tuple {
+                    local: meta.dst,
+                    remote: meta.src,
+                    local_port: header.dst_port,
+                    remote_port: header.src_port,
+                };
+                if let Some(index) = self.find_recent(&tuple)
+                    && self.keeps(index, &header)
+                {
+                    self.deliver(now, pool, index, meta.ce, &header, payload);
+                    return None;
+                }
+                let (mut packet, reason) =
+                    self.no_flow(now, pool, &meta, &header, &tuple, payload, tx)?;
+                if pass_on && !is_plain_syn(header.flags) {
+                    packet.set_range(start, len);
+                    return Some(Foreign::Frame(packet));
+                }
+                self.refuse(now, pool, &meta, &header, packet, reason, tx);
+            }
+            Received::Reply(desc) => self.reply(pool, desc, tx),
+            Received::Report(report) => {
+                if !self.report(now, pool, &report) {
+                    if pass_on {
+                        return Some(Foreign::Report(report));
+                    }
+                    self.drops.count(DropReason::IcmpIgnored);
+                }
+            }
+            Received::Done => {}
+        }
+        None
+    }
+
+    #[inline]
+    fn find_recent(&mut self, tuple: &Tuple) -> Option<u32> {
+        if self.flows.at(self.last).is_some_and(|s| s.tuple == *tuple) {
+            return Some(self.last);
+        }
+        let index = self.flows.find(tuple)?;
+        self.last = index;
+        Some(index)
+    }
+
+    /// Whether a segment belongs to the connection at `index`, rather than
+    /// beginning a new one in its place.
+    fn keeps(&mut self, index: u32, header: &Header) -> bool {
+        let Some(slot) = self.flows.at(index) else {
+            return false;
+        };
+        let reopens = slot.conn.state() == State::TimeWait
+            && is_plain_syn(header.flags)
+            && slot.conn.time_wait_accepts(header);
+        let local = slot.tuple.local();
+        !(reopens && self.listeners.find(local).is_some())
+    }
+
+    #[inline]
+    fn deliver(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        index: u32,
+        ce: bool,
+        header: &Header,
+        payload: Packet,
+    ) {
+        match self.flows.at_mut(index) {
+            Some(slot) => {
+                slot.conn.handle_segment(now, pool, header, ce, payload);
+                self.touch(index);
+            }
+            None => pool.free(payload),
+        }
+    }
+
+    /// A segment of no connection, or a SYN for one in TIME-WAIT. The packet
+    /// comes back if no listener wants it, with the reason.
+    #[allow(clippy::too_many_arguments)]
+    fn no_flow(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        meta: &Meta,
+        header: &Header,
+        tuple: &Tuple,
+        packet: Packet,
+        tx: &mut VecDeque<TxDesc>,
+    ) -> Option<(Packet, DropReason)> {
+        let Some(listener) = self.listeners.find(tuple.local()) else {
+            return Some((packet, DropReason::TcpPortClosed));
+        };
+        let (id, full) = (listener.id(), listener.is_full());
+        let expects_cookies = listener.expects_cookies(now);
+        if is_plain_syn(header.flags) {
+            // Here TIME-WAIT ends for a new connection.
+            if let Some(old) = self.flows.find(tuple) {
+                self.forget(pool, old);
+            }
+            if full && !self.tcp.syn_cookies {
+                self.drops.count(DropReason::TcpBacklogFull);
+                pool.free(packet);
+            } else if full {
+                self.send_cookie(now, pool, meta, header, tuple, packet, tx);
+            } else {
+                self.accept(now, pool, meta, header, tuple, id, packet);
+            }
+            return None;
+        }
+        let completes =
+            header.flags.contains(Flags::ACK) && !header.flags.intersects(Flags::SYN | Flags::RST);
+        if completes && expects_cookies {
+            return self.accept_cookie(now, pool, meta, header, tuple, id, packet);
+        }
+        Some((packet, DropReason::TcpPortClosed))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn accept(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        meta: &Meta,
+        syn: &Header,
+        tuple: &Tuple,
+        listener: u32,
+        packet: Packet,
+    ) {
+        // Payload of a SYN would come again after the handshake.
+        pool.free(packet);
+        if !self.make_room(pool) {
+            self.drops.count(DropReason::FlowTableFull);
+            return;
+        }
+        let Some(path) = self.iface.reply_path(now, meta) else {
+            self.drops.count(DropReason::NoRoute);
+            return;
+        };
+        let tcp = std::sync::Arc::clone(&self.tcp);
+        let conn = Connection::accept(&self.setup(now, &tcp, tuple, &path), syn);
+        if let Some(index) = self.add_incoming(conn, *tuple, listener, path) {
+            self.touch(index);
+        }
+    }
+
+    /// The backlog is full: answer without remembering anything (RFC 4987
+    /// section 3.6).
+    #[allow(clippy::too_many_arguments)]
+    fn send_cookie(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        meta: &Meta,
+        syn: &Header,
+        tuple: &Tuple,
+        mut packet: Packet,
+        tx: &mut VecDeque<TxDesc>,
+    ) {
+        let Some(path) = self.iface.reply_path(now, meta) else {
+            self.drops.count(DropReason::NoRoute);
+            pool.free(packet);
+            return;
+        };
+        let mss = self.clamp_mss(path.mss, path.template.len());
+        let offer = Offer::new(&self.tcp, mss);
+        let (local, remote) = (tuple.local(), tuple.remote());
+        let answer = self.cookies.syn_ack(now, local, remote, syn, &offer);
+        write_bare(&mut packet, pool, &path.template, &answer, 0);
+        if let Some(listener) = self.listeners.find(local) {
+            listener.sent_cookie(now);
+        }
+        self.counters.cookies_sent += 1;
+        let desc = pool.transmit(packet);
+        self.reply(pool, desc, tx);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn accept_cookie(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        meta: &Meta,
+        ack: &Header,
+        tuple: &Tuple,
+        listener: u32,
+        packet: Packet,
+    ) -> Option<(Packet, DropReason)> {
+        let (local, remote) = (tuple.local(), tuple.remote());
+        let Some(cookie) = self.cookies.decode(now, local, remote, ack) else {
+            return Some((packet, DropReason::TcpCookieInvalid));
+        };
+        if !self.make_room(pool) {
+            self.drops.count(DropReason::FlowTableFull);
+            pool.free(packet);
+            return None;
+        }
+        let Some(path) = self.iface.reply_path(now, meta) else {
+            self.drops.count(DropReason::NoRoute);
+            pool.free(packet);
+            return None;
+        };
+        let tcp = std::sync::Arc::clone(&self.tcp);
+        let setup = self.setup(now, &tcp, tuple, &path);
+        let conn = Connection::accept_cookie(&setup, ack, &cookie);
+        let Some(index) = self.add_incoming(conn, *tuple, listener, path) else {
+            pool.free(packet);
+            return None;
+        };
+        self.counters.cookies_accepted += 1;
+        self.deliver(now, pool, index, meta.ce, ack, packet);
+        None
+    }
+
+    /// Answers a segment of no connection with a reset, if it is for us at
+    /// all (RFC 9293 section 3.10.7.1).
+    #[allow(clippy::too_many_arguments)]
+    fn refuse(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        meta: &Meta,
+        header: &Header,
+        mut packet: Packet,
+        reason: DropReason,
+        tx: &mut VecDeque<TxDesc>,
+    ) {
+        let ours = self.iface.mode == Mode::Own || self.ports.is_ours(header.dst_port);
+        if !ours {
+            self.drops.count(DropReason::Unclaimed);
+            pool.free(packet);
+            return;
+        }
+        self.drops.count(reason);
+        if reason == DropReason::TcpCookieInvalid {
+            // Perhaps the segment after a lost one that has the cookie: a
+            // reset would end a connection that the peer takes for good,
+            // silence makes it send the lost one again.
+            pool.free(packet);
+            return;
+        }
+        let answer = reset_for(header, packet.len());
+        let path = answer.and_then(|_| self.iface.reply_path(now, meta));
+        let (Some(answer), Some(path)) = (answer, path) else {
+            pool.free(packet);
+            return;
+        };
+        if !self.resets.take(now) {
+            self.drops.count(DropReason::RateLimited);
+            pool.free(packet);
+            return;
+        }
+        self.resets_stray += 1;
+        write_bare(&mut packet, pool, &path.template, &answer, 0);
+        let desc = pool.transmit(packet);
+        self.reply(pool, desc, tx);
+    }
+
+    fn reply(&mut self, pool: &mut Pool, desc: TxDesc, tx: &mut VecDeque<TxDesc>) {
+        if tx.len() < MAX_REPLIES {
+            tx.push_back(desc);
+        } else {
+            self.drops.count(DropReason::TxRingFull);
+            pool.complete(desc);
+        }
+    }
+
+    /// What the network says about a segment of ours; `false` if there is no
+    /// such connection here.
+    pub fn report(&mut self, now: Instant, pool: &mut Pool, report: &Report) -> bool {
+        let tuple = Tuple::new(report.local, report.remote);
+        let Some(index) = self.flows.find(&tuple) else {
+            return false;
+        };
+        match report.kind {
+            ReportKind::Unreachable => self.unreachable(pool, index, report.seq),
+            ReportKind::PathMtu { mtu } => {
+                let headers = if tuple.remote.is_ipv4() { 40 } else { 60 };
+                let Some(slot) = self.flows.at_mut(index) else {
+                    return false;
+                };
+                let before = slot.conn.send_mss();
+                slot.conn
+                    .handle_path_mtu(mtu.saturating_sub(headers), report.seq);
+                // It was believed, so others on the same path may know.
+                if slot.conn.send_mss() < before {
+                    self.iface.learn_path_mtu(now, tuple.remote, mtu);
+                }
+                self.touch(index);
+            }
+        }
+        true
+    }
+}
+
+impl Interface {
+    /// Whether a frame concerns all engines that have the same address: what
+    /// neighbours say of themselves. In shared mode the kernel hears it, and
+    /// tells each.
+    #[inline]
+    #[must_use]
+    pub fn is_for_all(&self, frame: &[u8]) -> bool {
+        const NEIGHBOUR_DISCOVERY: RangeInclusive<u8> = 133..=137;
+        if self.mode != Mode::Own {
+            return false;
+        }
+        let Ok((ethernet, at)) = eth::Header::parse(frame) else {
+            return false;
+        };
+        match ethernet.ethertype {
+            eth::TYPE_ARP => true,
+            eth::TYPE_IPV6 => {
+                frame.get(at + 6) == Some(&PROTOCOL_ICMPV6)
+                    && frame
+                        .get(at + ipv6::HEADER_LEN)
+                        .is_some_and(|kind| NEIGHBOUR_DISCOVERY.contains(kind))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A SYN that asks for a connection, and nothing else.
+fn is_plain_syn(flags: Flags) -> bool {
+    flags.contains(Flags::SYN) && !flags.intersects(Flags::ACK | Flags::RST | Flags::FIN)
+}

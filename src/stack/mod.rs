@@ -1,0 +1,264 @@
+//! Addresses, neighbours, routes, the flow table and listeners.
+//!
+//! [`Stack`] takes received frames to connections and listeners, and
+//! connections' segments to the path that they leave by. It calls no
+//! application and knows no ring: `engine` does.
+
+mod arp;
+pub mod demux;
+pub mod flow;
+pub mod icmp;
+pub mod iface;
+mod index;
+pub mod kernel;
+pub mod limit;
+pub mod listen;
+mod ndp;
+pub mod neigh;
+mod open;
+pub mod output;
+pub mod pmtu;
+pub mod ports;
+mod receive;
+pub mod route;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::Hasher;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use siphasher::sip::SipHasher24;
+
+pub use flow::Flow;
+pub use open::{ConnectError, ListenError, Tell};
+
+use self::flow::{FlowTable, Phase, Tuple};
+use self::iface::Interface;
+use self::limit::RateLimit;
+use self::listen::Listeners;
+use self::ports::{PortClaims, Ports};
+use crate::frame::Pool;
+use crate::stats::{DropCounters, StackCounters, TcpCounters};
+use crate::tcp::cookie::Cookies;
+use crate::tcp::isn::IsnGenerator;
+use crate::tcp::{self, State};
+
+/// Resets and the like sent a second to segments of no connection, and the
+/// burst.
+const RESETS: (u32, u32) = (1000, 200);
+
+/// What a stack is made of, besides its interface.
+pub struct Config {
+    /// Settings of all connections.
+    pub tcp: Arc<tcp::Config>,
+    /// Most connections at one time, TIME-WAIT included.
+    pub max_flows: usize,
+    /// Local ports of outgoing connections.
+    pub ports: RangeInclusive<u16>,
+    /// Who is told which ports are ours.
+    pub claims: Box<dyn PortClaims + Send>,
+    /// Which of how many stacks with the same addresses this is: each gives
+    /// its outgoing connections other ports.
+    pub share: (usize, usize),
+    /// What all secrets of the stack come from. Stacks that serve the queues
+    /// of one interface have the same.
+    pub seed: [u8; 32],
+    /// Largest frame that can be sent, in bytes.
+    pub max_frame: usize,
+}
+
+/// The connections of one engine on one interface.
+pub struct Stack {
+    /// Addresses, neighbours and routes.
+    pub iface: Interface,
+    /// The connections.
+    pub flows: FlowTable,
+    /// The listeners.
+    pub listeners: Listeners,
+    /// The local ports.
+    pub ports: Ports,
+    /// Frames dropped above the interface, by reason.
+    pub drops: DropCounters,
+    tcp: Arc<tcp::Config>,
+    isn: IsnGenerator,
+    cookies: Cookies,
+    max_frame: usize,
+    /// Connections with something to tell.
+    events: VecDeque<u32>,
+    /// Connections with something to send.
+    output: VecDeque<u32>,
+    /// Connections that wait for their route.
+    waiting: Vec<u32>,
+    /// Connections in TIME-WAIT, the oldest first; some may be gone.
+    time_wait: VecDeque<(u32, Flow)>,
+    /// The connection of the last segment: probably the next one's too.
+    last: u32,
+    seen_generation: u64,
+    resets: RateLimit,
+    counters: TcpCounters,
+    resets_stray: u64,
+    /// An orderly stop has begun: nothing new.
+    closing: bool,
+}
+
+impl Stack {
+    /// A stack on `iface`.
+    #[must_use]
+    pub fn new(iface: Interface, config: Config) -> Self {
+        let key = |tag| derive(&config.seed, tag);
+        Self {
+            flows: FlowTable::new(config.max_flows, key(1)),
+            ports: Ports::new(config.claims, config.ports, config.share, key(2)),
+            isn: IsnGenerator::new(key(3)),
+            cookies: Cookies::new(key(4)),
+            iface,
+            listeners: Listeners::default(),
+            drops: DropCounters::default(),
+            tcp: config.tcp,
+            max_frame: config.max_frame,
+            events: VecDeque::new(),
+            output: VecDeque::new(),
+            waiting: Vec::new(),
+            time_wait: VecDeque::new(),
+            last: 0,
+            seen_generation: 0,
+            resets: RateLimit::new(RESETS.0, RESETS.1),
+            counters: TcpCounters::default(),
+            resets_stray: 0,
+            closing: false,
+        }
+    }
+
+    /// Notes that the connection at `index` may have something to tell and
+    /// something to send.
+    #[inline]
+    pub fn touch(&mut self, index: u32) {
+        let Some(slot) = self.flows.at_mut(index) else {
+            return;
+        };
+        if !slot.in_events {
+            slot.in_events = true;
+            self.events.push_back(index);
+        }
+        if !slot.in_output {
+            slot.in_output = true;
+            self.output.push_back(index);
+        }
+    }
+
+    /// Forgets the connection at `index`: its frames, port and place.
+    pub fn forget(&mut self, pool: &mut Pool, index: u32) {
+        let Some(mut slot) = self.flows.remove(index) else {
+            return;
+        };
+        slot.conn.release(pool);
+        if slot.claimed {
+            self.ports.unclaim(slot.tuple.local_port);
+        }
+        if let Phase::Accepting { listener } = slot.phase {
+            self.listeners.ended(listener);
+        }
+    }
+
+    /// Forgets the oldest connection in TIME-WAIT; whether there was one.
+    fn forget_time_wait(&mut self, pool: &mut Pool) -> bool {
+        while let Some((index, flow)) = self.time_wait.pop_front() {
+            if self.is_time_wait(index, flow) {
+                self.forget(pool, index);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn is_time_wait(&self, index: u32, flow: Flow) -> bool {
+        self.flows.flow(index) == Some(flow)
+            && self
+                .flows
+                .at(index)
+                .is_some_and(|s| s.conn.state() == State::TimeWait)
+    }
+
+    /// Makes room for one more connection; whether there is some.
+    fn make_room(&mut self, pool: &mut Pool) -> bool {
+        !self.flows.is_full() || self.forget_time_wait(pool)
+    }
+
+    /// Remembers a connection of which the application has heard the end.
+    fn note_time_wait(&mut self, index: u32) {
+        let Some(flow) = self.flows.flow(index) else {
+            return;
+        };
+        // All stay equally long, so those gone are at the front.
+        while let Some(&(index, flow)) = self.time_wait.front() {
+            if self.is_time_wait(index, flow) {
+                break;
+            }
+            self.time_wait.pop_front();
+        }
+        self.time_wait.push_back((index, flow));
+    }
+
+    /// Largest TCP payload, without options, of a path whose headers below
+    /// TCP take `below` bytes and that allows `mss`.
+    fn clamp_mss(&self, mss: u16, below: usize) -> u16 {
+        let fits = self
+            .max_frame
+            .saturating_sub(below + crate::wire::tcp::HEADER_LEN);
+        mss.min(u16::try_from(fits).unwrap_or(u16::MAX))
+    }
+
+    /// Frames dropped, below and above the interface.
+    #[must_use]
+    pub fn drops(&self) -> DropCounters {
+        let mut sum = self.drops.clone();
+        sum += self.iface.drops();
+        sum
+    }
+
+    /// What the stack did.
+    #[must_use]
+    pub fn counters(&self) -> StackCounters {
+        let mut counters = self.iface.counters();
+        counters.resets_stray += self.resets_stray;
+        counters.connections = self.flows.len() as u64;
+        counters
+    }
+
+    /// What all connections did, past and present. Reads every one.
+    #[must_use]
+    pub fn tcp_counters(&self) -> TcpCounters {
+        let mut sum = self.flows.counters();
+        sum += &self.counters;
+        sum
+    }
+
+    /// The connection between two ends.
+    #[must_use]
+    pub fn find(&self, tuple: &Tuple) -> Option<Flow> {
+        self.flows.find(tuple).and_then(|i| self.flows.flow(i))
+    }
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack")
+            .field("iface", &self.iface)
+            .field("flows", &self.flows.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A key for one purpose.
+fn derive(seed: &[u8; 32], tag: u8) -> [u8; 16] {
+    let (left, right) = seed.split_at(16);
+    let mut key = [0; 16];
+    for (half, side) in key.chunks_exact_mut(8).zip(0u8..) {
+        let mut h = SipHasher24::new_with_key(left.first_chunk().unwrap_or(&[0; 16]));
+        h.write(right);
+        h.write(&[tag, side]);
+        half.copy_from_slice(&h.finish().to_le_bytes());
+    }
+    key
+}

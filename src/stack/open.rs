@@ -1,0 +1,317 @@
+//! How connections begin, and what the application is told of them.
+
+use std::net::SocketAddr;
+
+use super::Stack;
+use super::flow::{Flow, Phase, Route, Slot, Tuple};
+use super::iface::{NoRoute, Ready};
+use crate::frame::Pool;
+use crate::tcp::{self, Connection, Event, Reason, Setup, State};
+use crate::time::Instant;
+use crate::wire::tcp::SeqNumber;
+
+/// Why there can be no listener.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// There is a listener at this address and port.
+    #[error("{0} has a listener already")]
+    InUse(SocketAddr),
+    /// Its frames are not to be had.
+    #[error("port {port} cannot be claimed: {source}")]
+    NotClaimed {
+        /// The port.
+        port: u16,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The engine is stopping.
+    #[error("the engine is stopping")]
+    Stopping,
+}
+
+/// Why an outgoing connection failed at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// No way leads there.
+    #[error("cannot reach {0}: {1}")]
+    NoRoute(SocketAddr, NoRoute),
+    /// All local ports that could be used are taken.
+    #[error("no free local port to connect to {0}")]
+    NoPort(SocketAddr),
+    /// The configured number of connections exists already.
+    #[error("too many connections")]
+    TooManyFlows,
+    /// The engine is stopping.
+    #[error("the engine is stopping")]
+    Stopping,
+}
+
+/// What the application is to be told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tell {
+    /// A peer has connected.
+    Accept {
+        /// The peer.
+        peer: SocketAddr,
+        /// To where it connected.
+        local: SocketAddr,
+    },
+    /// An outgoing connection is established.
+    Connected,
+    /// Payload arrived.
+    Readable,
+    /// There is room again.
+    Writable,
+    /// The peer's stream has ended.
+    PeerClosed,
+    /// The connection has ended.
+    Closed(Reason),
+}
+
+impl Stack {
+    /// Accepts connections at `local`, of which at most `backlog` are in the
+    /// making at once without cookies.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub fn listen(&mut self, local: SocketAddr, backlog: usize) -> Result<(), ListenError> {
+        if self.closing {
+            return Err(ListenError::Stopping);
+        }
+        if self.listeners.addresses().any(|a| a == local) {
+            return Err(ListenError::InUse(local));
+        }
+        let port = local.port();
+        self.ports
+            .claim(port)
+            .map_err(|source| ListenError::NotClaimed { port, source })?;
+        self.listeners.add(local, backlog);
+        Ok(())
+    }
+
+    /// Accepts no more connections at `local`.
+    pub fn unlisten(&mut self, local: SocketAddr) {
+        if let Some(listener) = self.listeners.remove(local) {
+            self.ports.unclaim(listener.local.port());
+        }
+    }
+
+    /// Begins to connect to `remote`.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub fn connect(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        remote: SocketAddr,
+    ) -> Result<Flow, ConnectError> {
+        if self.closing {
+            return Err(ConnectError::Stopping);
+        }
+        let plan = self
+            .iface
+            .plan(now, None, remote.ip())
+            .map_err(|why| ConnectError::NoRoute(remote, why))?;
+        if !self.make_room(pool) {
+            return Err(ConnectError::TooManyFlows);
+        }
+        let flows = &self.flows;
+        let port = self
+            .ports
+            .choose(plan.local, remote, |tuple| flows.find(tuple).is_some())
+            .ok_or(ConnectError::NoPort(remote))?;
+        let tuple = Tuple::new(SocketAddr::new(plan.local, port), remote);
+        let tcp = std::sync::Arc::clone(&self.tcp);
+        let conn = Connection::connect(&self.setup(now, &tcp, &tuple, &plan));
+        let mut slot = Slot::new(conn, tuple, Phase::Connecting);
+        slot.claimed = true;
+        let Some(flow) = self.flows.insert(slot) else {
+            self.ports.unclaim(port);
+            return Err(ConnectError::TooManyFlows);
+        };
+        self.touch(flow.index() as u32);
+        Ok(flow)
+    }
+
+    pub(super) fn setup<'a>(
+        &self,
+        now: Instant,
+        tcp: &'a std::sync::Arc<tcp::Config>,
+        tuple: &Tuple,
+        path: &Ready,
+    ) -> Setup<'a> {
+        let (local, remote) = (tuple.local(), tuple.remote());
+        Setup {
+            config: tcp,
+            ports: tcp::Ports {
+                local: tuple.local_port,
+                remote: tuple.remote_port,
+            },
+            iss: self.isn.iss(now, local, remote),
+            ts_offset: self.isn.ts_offset(local, remote),
+            mss: self.clamp_mss(path.mss, path.template.len()),
+            headroom: path.template.len() as u16,
+            now,
+        }
+    }
+
+    /// Adds an incoming connection whose segments leave by `path`.
+    pub(super) fn add_incoming(
+        &mut self,
+        conn: Connection,
+        tuple: Tuple,
+        listener: u32,
+        path: Ready,
+    ) -> Option<u32> {
+        let mut slot = Slot::new(conn, tuple, Phase::Accepting { listener });
+        slot.route = Some(Route {
+            template: path.template,
+            generation: self.iface.generation(),
+            refresh: path.refresh,
+        });
+        // The listener has claimed the port: this only counts its users.
+        slot.claimed = self.ports.claim(tuple.local_port).is_ok();
+        let claimed = slot.claimed;
+        let Some(flow) = self.flows.insert(slot) else {
+            if claimed {
+                self.ports.unclaim(tuple.local_port);
+            }
+            return None;
+        };
+        self.listeners.began(listener);
+        Some(flow.index() as u32)
+    }
+
+    /// The next thing to tell the application.
+    pub fn poll_event(&mut self) -> Option<(Flow, Tell)> {
+        loop {
+            let index = *self.events.front()?;
+            if let Some(tell) = self.poll_event_of(index)
+                && let Some(flow) = self.flows.flow(index)
+            {
+                return Some((flow, tell));
+            }
+            self.events.pop_front();
+            if let Some(slot) = self.flows.at_mut(index) {
+                slot.in_events = false;
+            }
+        }
+    }
+
+    fn poll_event_of(&mut self, index: u32) -> Option<Tell> {
+        loop {
+            let slot = self.flows.at_mut(index)?;
+            let phase = slot.phase;
+            let event = match slot.failed {
+                Some(_) if phase == Phase::Over => return None,
+                Some(reason) => Event::Closed(reason),
+                None => slot.conn.poll_event()?,
+            };
+            match (event, phase) {
+                (Event::Connected, Phase::Connecting) => {
+                    slot.phase = Phase::Open;
+                    self.counters.connected += 1;
+                    return Some(Tell::Connected);
+                }
+                (Event::Connected, Phase::Accepting { listener }) => {
+                    slot.phase = Phase::Open;
+                    let tell = Tell::Accept {
+                        peer: slot.tuple.remote(),
+                        local: slot.tuple.local(),
+                    };
+                    self.listeners.ended(listener);
+                    self.counters.accepted += 1;
+                    return Some(tell);
+                }
+                (Event::Closed(reason), _) => {
+                    slot.phase = Phase::Over;
+                    let lingers = slot.conn.state() == State::TimeWait;
+                    if let Phase::Accepting { listener } = phase {
+                        self.listeners.ended(listener);
+                    }
+                    self.count_end(reason);
+                    // Whatever is left to be sent goes, then the slot.
+                    self.touch(index);
+                    if lingers {
+                        self.note_time_wait(index);
+                    }
+                    if matches!(phase, Phase::Connecting | Phase::Open) {
+                        return Some(Tell::Closed(reason));
+                    }
+                }
+                (Event::Readable, Phase::Open) => return Some(Tell::Readable),
+                (Event::Writable, Phase::Open) => return Some(Tell::Writable),
+                (Event::PeerClosed, Phase::Open) => return Some(Tell::PeerClosed),
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends a connection without telling the application.
+    pub fn drop_silently(&mut self, pool: &mut Pool, flow: Flow) {
+        let Some(slot) = self.flows.get_mut(flow) else {
+            return;
+        };
+        slot.phase = Phase::Over;
+        slot.conn.abort(pool);
+        self.touch(flow.index() as u32);
+    }
+
+    fn count_end(&mut self, reason: Reason) {
+        let c = &mut self.counters;
+        c.closed += 1;
+        match reason {
+            Reason::Reset | Reason::Refused => c.resets_received += 1,
+            Reason::TimedOut => c.timed_out += 1,
+            Reason::Aborted => c.resets_sent += 1,
+            Reason::Finished | Reason::Unreachable => {}
+        }
+    }
+
+    /// An orderly stop begins: no listeners, nothing half open.
+    pub fn close(&mut self, pool: &mut Pool) {
+        self.closing = true;
+        while let Some(listener) = self.listeners.pop() {
+            self.ports.unclaim(listener.local.port());
+        }
+        let half_open: Vec<u32> = self
+            .flows
+            .indices()
+            .filter(|&i| {
+                self.flows
+                    .at(i)
+                    .is_some_and(|s| matches!(s.phase, Phase::Accepting { .. }))
+            })
+            .collect();
+        for index in half_open {
+            self.abort(pool, index);
+        }
+    }
+
+    /// Aborts the connection at `index`.
+    pub fn abort(&mut self, pool: &mut Pool, index: u32) {
+        if let Some(slot) = self.flows.at_mut(index) {
+            slot.conn.abort(pool);
+            self.touch(index);
+        }
+    }
+
+    /// Whether the application still has a connection.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.flows.indices().any(|i| {
+            self.flows
+                .at(i)
+                .is_some_and(|s| s.phase != Phase::Over || s.conn.state() != State::TimeWait)
+        })
+    }
+
+    /// A report that the segment `quoted` of a flow did not arrive.
+    pub(super) fn unreachable(&mut self, pool: &mut Pool, index: u32, quoted: SeqNumber) {
+        if let Some(slot) = self.flows.at_mut(index) {
+            slot.conn.handle_unreachable(pool, quoted);
+            self.touch(index);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! From connections with something to send to the frames that leave.
+
+use std::collections::VecDeque;
+
+use super::Stack;
+use super::flow::{Phase, Route};
+use super::iface::Path;
+use crate::frame::{Pool, TxDesc};
+use crate::tcp::{Reason, State};
+use crate::time::Instant;
+
+use std::time::Duration;
+
+/// When a route that has gone is looked up again.
+const LOST_ROUTE_RETRY: Duration = Duration::from_millis(500);
+
+/// What [`Stack::transmit`] left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Left {
+    /// The connection has more to send.
+    More,
+    /// It has nothing to send now; its next deadline is this.
+    Idle(Option<Instant>),
+    /// It is forgotten.
+    Gone,
+}
+
+impl Stack {
+    /// The next connection that may have something to send. To be given to
+    /// [`transmit`](Self::transmit).
+    #[inline]
+    pub fn poll_output(&mut self) -> Option<u32> {
+        self.output.pop_front()
+    }
+
+    /// Whether a connection may have something to send or to tell.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.output.is_empty() || !self.events.is_empty()
+    }
+
+    /// Appends up to `budget` segments of the connection at `index` to `tx`.
+    /// One with more to send goes to the end of the queue.
+    #[inline]
+    pub fn transmit(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        index: u32,
+        budget: usize,
+        tx: &mut VecDeque<TxDesc>,
+    ) -> Left {
+        self.look_up_route(now, index);
+        let Some(slot) = self.flows.at_mut(index) else {
+            return Left::Gone;
+        };
+        if let Some(route) = &slot.route {
+            for _ in 0..budget {
+                match slot.conn.poll_transmit(now, pool, &route.template) {
+                    Some(desc) => tx.push_back(desc),
+                    None => return self.sent_all(pool, index),
+                }
+            }
+            self.output.push_back(index);
+            return Left::More;
+        }
+        self.sent_all(pool, index)
+    }
+
+    fn sent_all(&mut self, pool: &mut Pool, index: u32) -> Left {
+        let Some(slot) = self.flows.at_mut(index) else {
+            return Left::Gone;
+        };
+        slot.in_output = false;
+        if slot.phase == Phase::Over && slot.route.is_none() && slot.conn.state() == State::Closed {
+            // Its reset has nowhere to go.
+            self.forget(pool, index);
+            return Left::Gone;
+        }
+        if slot.is_done() {
+            self.forget(pool, index);
+            return Left::Gone;
+        }
+        Left::Idle(slot.conn.poll_timeout())
+    }
+
+    /// Makes sure that the route of the connection at `index` is good, or
+    /// that the connection waits for one.
+    #[inline]
+    fn look_up_route(&mut self, now: Instant, index: u32) {
+        let generation = self.iface.generation();
+        let Some(slot) = self.flows.at(index) else {
+            return;
+        };
+        match &slot.route {
+            Some(r) if r.generation == generation && now < r.refresh => {}
+            _ => self.find_route(now, index),
+        }
+    }
+
+    #[cold]
+    fn find_route(&mut self, now: Instant, index: u32) {
+        let Some(slot) = self.flows.at_mut(index) else {
+            return;
+        };
+        let tuple = slot.tuple;
+        let path = self.iface.path(now, Some(tuple.local), tuple.remote);
+        // Looking may itself have changed the table.
+        let generation = self.iface.generation();
+        match (path, &mut slot.route) {
+            (Path::Ready(ready), route) => {
+                *route = Some(Route {
+                    template: ready.template,
+                    generation,
+                    refresh: ready.refresh,
+                });
+            }
+            // The old way serves until there is a new one.
+            (Path::Resolving | Path::NoRoute(_), Some(route)) => {
+                route.generation = generation;
+                route.refresh = now + LOST_ROUTE_RETRY;
+            }
+            (Path::Resolving, None) => {
+                if !slot.in_waiting {
+                    slot.in_waiting = true;
+                    self.waiting.push(index);
+                }
+            }
+            (Path::NoRoute(_), None) => {
+                slot.failed = slot.failed.or(Some(Reason::Unreachable));
+                self.touch(index);
+            }
+        }
+    }
+
+    /// Has connections that wait for a route look again if anything about
+    /// routes has changed.
+    pub fn retry_routes(&mut self) {
+        let generation = self.iface.generation();
+        if generation == self.seen_generation {
+            return;
+        }
+        self.seen_generation = generation;
+        for index in std::mem::take(&mut self.waiting) {
+            if let Some(slot) = self.flows.at_mut(index) {
+                slot.in_waiting = false;
+                self.touch(index);
+            }
+        }
+    }
+}
