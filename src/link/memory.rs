@@ -1,0 +1,282 @@
+//! Two link ends joined in memory, for tests, simulation and benchmarks.
+//!
+//! A packet is copied out of the sender's chunk as it is transmitted, and into
+//! one of the receiver's as it is received: the ends may belong to engines in
+//! different threads.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::time::Duration;
+
+use crossbeam::queue::ArrayQueue;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+
+use super::Link;
+use crate::frame::{PACKET_START, Packet, Pool, TxDesc};
+use crate::time::Instant;
+
+/// One direction.
+struct Wire {
+    /// Packets on their way.
+    packets: ArrayQueue<Vec<u8>>,
+    /// Empty buffers, used again.
+    spare: ArrayQueue<Vec<u8>>,
+    /// The receiver sleeps or is about to: who finds this set writes to
+    /// `event`.
+    asleep: AtomicBool,
+    event: OwnedFd,
+}
+
+impl Wire {
+    fn new(capacity: usize) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            packets: ArrayQueue::new(capacity),
+            spare: ArrayQueue::new(capacity),
+            asleep: AtomicBool::new(false),
+            event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        }))
+    }
+
+    fn wake(&self) {
+        // Pairs with the fence in `wait`: one side sees the other.
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+            // Fails only when the counter is full: then it is readable.
+            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+        }
+    }
+}
+
+/// One end of a pair.
+pub struct MemoryLink {
+    incoming: Arc<Wire>,
+    outgoing: Arc<Wire>,
+    discarded: u64,
+}
+
+impl MemoryLink {
+    /// Two ends, each of which can have up to `capacity` (at least one)
+    /// packets on the way to the other. When that many wait, transmission
+    /// stops until the other end has received some: nothing is lost.
+    ///
+    /// # Errors
+    /// If the process has no file descriptors left.
+    pub fn pair(capacity: usize) -> io::Result<(Self, Self)> {
+        let a = Wire::new(capacity.max(1))?;
+        let b = Wire::new(capacity.max(1))?;
+        let near = Self {
+            incoming: a.clone(),
+            outgoing: b.clone(),
+            discarded: 0,
+        };
+        let far = Self {
+            incoming: b,
+            outgoing: a,
+            discarded: 0,
+        };
+        Ok((near, far))
+    }
+
+    /// Packets discarded: larger than a chunk of this end's pool when they
+    /// were received, or sent when the other end was gone.
+    #[must_use]
+    pub const fn discarded(&self) -> u64 {
+        self.discarded
+    }
+}
+
+impl Link for MemoryLink {
+    fn receive(
+        &mut self,
+        _now: Instant,
+        pool: &mut Pool,
+        out: &mut Vec<Packet>,
+        max: usize,
+    ) -> usize {
+        let mut received = 0;
+        while received < max && pool.available() > 0 {
+            let Some(buffer) = self.incoming.packets.pop() else {
+                break;
+            };
+            match store(pool, &buffer) {
+                Some(packet) => {
+                    out.push(packet);
+                    received += 1;
+                }
+                None => self.discarded += 1,
+            }
+            // There are never more buffers than the queue has room for.
+            let _ = self.incoming.spare.push(buffer);
+        }
+        received
+    }
+
+    fn transmit(&mut self, _now: Instant, pool: &mut Pool, queue: &mut VecDeque<TxDesc>) {
+        // The other end holds the second reference.
+        let peer_gone = Arc::strong_count(&self.outgoing) == 1;
+        let mut sent = false;
+        while peer_gone || !self.outgoing.packets.is_full() {
+            let Some(desc) = queue.pop_front() else { break };
+            if peer_gone {
+                self.discarded += 1;
+            } else {
+                let mut buffer = self.outgoing.spare.pop().unwrap_or_default();
+                buffer.clear();
+                buffer.extend_from_slice(pool.tx_bytes(&desc));
+                // Only this end pushes, so there is room.
+                sent |= self.outgoing.packets.push(buffer).is_ok();
+            }
+            pool.complete(desc);
+        }
+        if sent {
+            self.outgoing.wake();
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration, wakers: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.incoming.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let result = if self.incoming.packets.is_empty() {
+            sleep(timeout, self.incoming.event.as_fd(), wakers)
+        } else {
+            Ok(())
+        };
+        if !self.incoming.asleep.swap(false, Ordering::Relaxed) {
+            let _ = rustix::io::read(&self.incoming.event, &mut [0u8; 8]);
+        }
+        result
+    }
+}
+
+/// Copies `bytes` into a fresh chunk; `None` if there is none or they do not
+/// fit.
+pub(super) fn store(pool: &mut Pool, bytes: &[u8]) -> Option<Packet> {
+    let len = u16::try_from(bytes.len()).ok()?;
+    if bytes.len() > pool.max_packet() {
+        return None;
+    }
+    let mut packet = pool.alloc()?;
+    packet.set_range(PACKET_START, len);
+    pool.bytes_mut(&mut packet).copy_from_slice(bytes);
+    Some(packet)
+}
+
+/// Sleeps on `event` and `wakers`. More than seven wakers are a bug of the
+/// engine, not worth an allocation for each wait; the rest are not watched.
+fn sleep(timeout: Duration, event: BorrowedFd<'_>, wakers: &[BorrowedFd<'_>]) -> io::Result<()> {
+    debug_assert!(wakers.len() <= 7);
+    let mut fds: [PollFd<'_>; 8] =
+        std::array::from_fn(|_| PollFd::from_borrowed_fd(event, PollFlags::IN));
+    let used = (wakers.len() + 1).min(fds.len());
+    for (slot, waker) in fds.iter_mut().skip(1).zip(wakers) {
+        *slot = PollFd::from_borrowed_fd(*waker, PollFlags::IN);
+    }
+    // A time too large for the system is as good as for ever.
+    let timeout = Timespec::try_from(timeout).ok();
+    match poll(&mut fds[..used], timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Region;
+    use std::thread;
+
+    const NOW: Instant = Instant::ZERO;
+
+    fn pool(chunks: u32) -> Pool {
+        Pool::new(Region::anonymous(chunks, 2048))
+    }
+
+    fn packet(pool: &mut Pool, bytes: &[u8]) -> TxDesc {
+        let packet = store(pool, bytes).unwrap();
+        pool.transmit(packet)
+    }
+
+    #[test]
+    fn packets_cross_in_order_and_every_frame_comes_back() {
+        let (mut a, mut b) = MemoryLink::pair(4).unwrap();
+        let (mut pa, mut pb) = (pool(16), pool(16));
+        let mut queue: VecDeque<_> = (0..6u8).map(|n| packet(&mut pa, &[n; 60])).collect();
+        a.transmit(NOW, &mut pa, &mut queue);
+        assert_eq!(queue.len(), 2, "full");
+        assert_eq!(pa.ledger().tx, 2);
+        let mut got = Vec::new();
+        assert_eq!(b.receive(NOW, &mut pb, &mut got, 3), 3);
+        a.transmit(NOW, &mut pa, &mut queue);
+        assert_eq!(b.receive(NOW, &mut pb, &mut got, 16), 3);
+        for (n, p) in got.drain(..).enumerate() {
+            assert_eq!(pb.bytes(&p), [n as u8; 60]);
+            assert_eq!(p.start(), usize::from(PACKET_START));
+            pb.free(p);
+        }
+        assert_eq!((pa.ledger().pool, pb.ledger().pool), (16, 16));
+        assert_eq!((a.discarded(), b.discarded()), (0, 0));
+    }
+
+    #[test]
+    fn an_empty_pool_delays_and_a_small_chunk_discards() {
+        let (mut a, mut b) = MemoryLink::pair(8).unwrap();
+        let mut pa = Pool::new(Region::anonymous(4, 4096));
+        let mut pb = pool(1);
+        let mut queue = VecDeque::new();
+        for len in [3000, 100, 1792] {
+            queue.push_back(packet(&mut pa, &vec![7; len]));
+        }
+        a.transmit(NOW, &mut pa, &mut queue);
+        let mut got = Vec::new();
+        assert_eq!(b.receive(NOW, &mut pb, &mut got, 8), 1);
+        assert_eq!((got[0].len(), b.discarded()), (100, 1));
+        assert_eq!(b.receive(NOW, &mut pb, &mut got, 8), 0, "no chunk left");
+        pb.free(got.remove(0));
+        assert_eq!(b.receive(NOW, &mut pb, &mut got, 8), 1);
+        assert_eq!(got[0].len(), 1792);
+        pb.free(got.remove(0));
+    }
+
+    #[test]
+    fn sending_to_nobody_completes() {
+        let (mut a, b) = MemoryLink::pair(1).unwrap();
+        drop(b);
+        let mut pa = pool(4);
+        let mut queue: VecDeque<_> = (0..3).map(|_| packet(&mut pa, b"lost")).collect();
+        a.transmit(NOW, &mut pa, &mut queue);
+        assert!(queue.is_empty());
+        assert_eq!((a.discarded(), pa.ledger().pool), (3, 4));
+    }
+
+    #[test]
+    fn a_packet_or_a_waker_ends_the_wait() {
+        let (mut a, mut b) = MemoryLink::pair(4).unwrap();
+        let forever = Duration::from_secs(60);
+        let begin = std::time::Instant::now();
+        let sender = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            let mut pa = pool(1);
+            let desc = packet(&mut pa, b"wake");
+            a.transmit(NOW, &mut pa, &mut VecDeque::from([desc]));
+            a
+        });
+        b.wait(forever, &[]).unwrap();
+        let _a = sender.join().unwrap();
+        assert!(!b.incoming.packets.is_empty());
+        b.wait(forever, &[]).unwrap();
+        let mut pb = pool(1);
+        let mut got = Vec::new();
+        b.receive(NOW, &mut pb, &mut got, 1);
+        pb.free(got.remove(0));
+
+        let waker = eventfd(1, EventfdFlags::NONBLOCK).unwrap();
+        b.wait(forever, &[waker.as_fd()]).unwrap();
+        assert!(begin.elapsed() < forever, "none of these slept to the end");
+        let begin = std::time::Instant::now();
+        b.wait(Duration::from_millis(5), &[]).unwrap();
+        assert!(begin.elapsed() >= Duration::from_millis(5));
+    }
+}
