@@ -1,0 +1,131 @@
+//! The raw limit of a link: frames sent or received with no protocol at all,
+//! which every throughput figure is to be read beside.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::frame::Pool;
+use crate::link::Link;
+use crate::time;
+
+/// Frames handed over at once.
+const BURST: usize = 64;
+/// Bytes of each frame that are written anew: all headers.
+const HEADERS: usize = 64;
+
+/// What moved in a time.
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
+pub struct Rate {
+    /// Frames.
+    pub frames: u64,
+    /// Bytes, Ethernet header included, checksum (FCS) not.
+    pub bytes: u64,
+    /// From the first frame to the last, in seconds.
+    pub seconds: f64,
+}
+
+impl Rate {
+    /// Millions of frames a second.
+    #[must_use]
+    pub fn mpps(&self) -> f64 {
+        per_second(self.frames as f64, self.seconds) / 1e6
+    }
+
+    /// Gigabits of frames a second.
+    #[must_use]
+    pub fn gbps(&self) -> f64 {
+        per_second(self.bytes as f64 * 8.0, self.seconds) / 1e9
+    }
+}
+
+fn per_second(amount: f64, seconds: f64) -> f64 {
+    if seconds > 0.0 { amount / seconds } else { 0.0 }
+}
+
+/// Sends copies of `frame` (whose payload may be anything) as fast as the link
+/// takes them for `duration`, and waits for the last to complete.
+///
+/// # Errors
+///
+/// What [`Link::health`] says, asked now and then.
+pub fn send(
+    link: &mut impl Link,
+    pool: &mut Pool,
+    frame: &[u8],
+    duration: Duration,
+) -> io::Result<Rate> {
+    let headers = &frame[..frame.len().min(HEADERS)];
+    let (start, mut queue) = (Instant::now(), VecDeque::with_capacity(BURST));
+    let mut rate = Rate::default();
+    let mut turns = 0u64;
+    loop {
+        let elapsed = start.elapsed();
+        if elapsed >= duration {
+            rate.seconds = elapsed.as_secs_f64();
+            break;
+        }
+        while queue.len() < BURST {
+            let Some(mut packet) = pool.alloc() else {
+                break;
+            };
+            packet.set_range(packet.start() as u16, frame.len() as u16);
+            pool.bytes_mut(&mut packet)[..headers.len()].copy_from_slice(headers);
+            queue.push_back(pool.transmit(packet));
+        }
+        let before = queue.len();
+        link.transmit(time::Instant::ZERO + elapsed, pool, &mut queue);
+        rate.frames += (before - queue.len()) as u64;
+        turns += 1;
+        if turns.is_multiple_of(4096) {
+            link.health()?;
+        }
+    }
+    for desc in queue {
+        pool.complete(desc);
+    }
+    rate.bytes = rate.frames * frame.len() as u64;
+    Ok(rate)
+}
+
+/// Receives and drops whatever comes until `stop` says so, looking at the ring
+/// every `pace` (which is kinder to the sender's cache than looking always).
+///
+/// # Errors
+///
+/// What [`Link::health`] says, asked now and then.
+pub fn receive(
+    link: &mut impl Link,
+    pool: &mut Pool,
+    pace: Duration,
+    mut stop: impl FnMut() -> bool,
+) -> io::Result<Rate> {
+    let mut packets = Vec::with_capacity(256);
+    let start = Instant::now();
+    let (mut first, mut last) = (None, Duration::ZERO);
+    let mut rate = Rate::default();
+    let mut idle = 0u64;
+    while !stop() {
+        let now = start.elapsed();
+        if link.receive(time::Instant::ZERO + now, pool, &mut packets, 256) == 0 {
+            idle += 1;
+            if idle.is_multiple_of(1 << 16) {
+                link.health()?;
+            }
+        } else {
+            first.get_or_insert(now);
+            last = now;
+        }
+        for packet in packets.drain(..) {
+            rate.frames += 1;
+            rate.bytes += packet.len() as u64;
+            pool.free(packet);
+        }
+        let next = now + pace;
+        while start.elapsed() < next {
+            std::hint::spin_loop();
+        }
+    }
+    rate.seconds = last.saturating_sub(first.unwrap_or(last)).as_secs_f64();
+    Ok(rate)
+}
