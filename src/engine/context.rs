@@ -1,0 +1,298 @@
+//! What an application can do.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::{Core, TimerId};
+use super::{Flow, Mailbox};
+use crate::frame::{Packet, Region};
+use crate::stack::flow::Slot;
+use crate::stack::{ConnectError, ListenError};
+use crate::stats::Snapshot;
+use crate::tcp::{Connection, Info};
+use crate::time::Instant;
+use crate::wire::checksum::Sum;
+
+/// An engine as its application sees it, for the time of one call.
+///
+/// Everything that names a [`Flow`] that has closed does nothing, and answers
+/// with nothing (`None`, zero, or the packet given back).
+pub struct Context<'a, M> {
+    pub(super) core: &'a mut Core<M>,
+}
+
+impl<M: Send> Context<'_, M> {
+    /// Time of this batch.
+    #[inline]
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.core.now
+    }
+
+    // -- connections ------------------------------------------------------
+
+    /// Accepts connections at `local`; the unspecified address stands for
+    /// all own addresses of its family. At most `backlog` connections wait to
+    /// be established; beyond that SYN cookies take their place.
+    ///
+    /// # Errors
+    /// When the port is taken, or not to be had from the steering program.
+    pub fn listen(&mut self, local: SocketAddr, backlog: usize) -> Result<(), ListenError> {
+        self.core.stack.listen(local, backlog)
+    }
+
+    /// Accepts no more connections at `local`. Those accepted stay.
+    pub fn unlisten(&mut self, local: SocketAddr) {
+        self.core.stack.unlisten(local);
+    }
+
+    /// Opens a connection; [`connected`](super::Application::connected) or
+    /// [`closed`](super::Application::closed) follows.
+    ///
+    /// # Errors
+    /// When nothing could even be sent.
+    pub fn connect(&mut self, remote: SocketAddr) -> Result<Flow, ConnectError> {
+        let core = &mut *self.core;
+        core.stack.connect(core.now, &mut core.pool, remote)
+    }
+
+    /// Sends what is pending, then the end of the stream (FIN). The peer may
+    /// go on sending.
+    pub fn shutdown(&mut self, flow: Flow) {
+        self.with(flow, |conn, _| conn.shutdown());
+    }
+
+    /// As [`shutdown`](Self::shutdown), and nothing more will be read: what
+    /// is unread, or still arrives, resets the connection (RFC 9293 section
+    /// 3.6.1). [`closed`](super::Application::closed) follows.
+    pub fn close(&mut self, flow: Flow) {
+        let now = self.core.now;
+        self.with(flow, |conn, pool| conn.close(now, pool));
+    }
+
+    /// Resets the connection: pending data is lost both ways.
+    /// [`closed`](super::Application::closed) follows.
+    pub fn abort(&mut self, flow: Flow) {
+        self.with(flow, Connection::abort);
+    }
+
+    /// Whether to send small segments at once (no Nagle algorithm).
+    pub fn set_nodelay(&mut self, flow: Flow, nodelay: bool) {
+        self.with(flow, |conn, _| conn.set_nodelay(nodelay));
+    }
+
+    /// The peer's address and port.
+    #[must_use]
+    pub fn peer(&self, flow: Flow) -> Option<SocketAddr> {
+        self.slot(flow).map(|s| s.tuple.remote())
+    }
+
+    /// The own address and port.
+    #[must_use]
+    pub fn local(&self, flow: Flow) -> Option<SocketAddr> {
+        self.slot(flow).map(|s| s.tuple.local())
+    }
+
+    /// A look into the connection.
+    #[must_use]
+    pub fn info(&self, flow: Flow) -> Option<Info> {
+        self.slot(flow).map(|s| s.conn.info())
+    }
+
+    // -- receiving --------------------------------------------------------
+
+    /// The next bytes of the stream, as many as lie together in memory;
+    /// `None` when there are none.
+    #[inline]
+    #[must_use]
+    pub fn recv_chunk(&self, flow: Flow) -> Option<&[u8]> {
+        self.slot(flow)?.conn.recv_chunk(&self.core.pool)
+    }
+
+    /// Drops the first `n` readable bytes and opens the window by as much.
+    #[inline]
+    pub fn recv_consume(&mut self, flow: Flow, n: usize) {
+        self.with(flow, |conn, pool| conn.recv_consume(pool, n));
+    }
+
+    /// Bytes that can be read.
+    #[inline]
+    #[must_use]
+    pub fn recv_available(&self, flow: Flow) -> usize {
+        self.slot(flow).map_or(0, |s| s.conn.recv_available())
+    }
+
+    /// Takes the next bytes in the packet that they arrived in, to give them
+    /// to another thread say. They count against the window until
+    /// [`recv_release`](Self::recv_release); the packet comes back by
+    /// [`free`](Self::free), also when the flow has closed meanwhile.
+    #[must_use = "a packet that is dropped is lost to its pool"]
+    pub fn recv_take(&mut self, flow: Flow) -> Option<Packet> {
+        self.with(flow, |conn, _| conn.recv_take()).flatten()
+    }
+
+    /// Opens the window by `n` bytes that were taken with
+    /// [`recv_take`](Self::recv_take).
+    pub fn recv_release(&mut self, flow: Flow, n: usize) {
+        self.with(flow, |conn, _| conn.recv_release(n));
+    }
+
+    // -- sending ----------------------------------------------------------
+
+    /// Copies `data` to be sent: how many bytes were taken. When not all,
+    /// [`writable`](super::Application::writable) follows.
+    pub fn send(&mut self, flow: Flow, data: &[u8]) -> usize {
+        let taken = self
+            .with(flow, |conn, pool| conn.send(pool, data))
+            .unwrap_or(0);
+        if taken < data.len() {
+            self.note_starved(flow);
+        }
+        taken
+    }
+
+    /// Bytes that [`send`](Self::send) would take, if there are frames.
+    #[inline]
+    #[must_use]
+    pub fn send_room(&self, flow: Flow) -> usize {
+        self.slot(flow).map_or(0, |s| s.conn.send_room())
+    }
+
+    /// Payload of one full segment, in bytes.
+    #[inline]
+    #[must_use]
+    pub fn send_mss(&self, flow: Flow) -> usize {
+        self.slot(flow).map_or(0, |s| s.conn.send_mss())
+    }
+
+    /// A packet whose range is room for one full segment: fill it, here or
+    /// on another thread, shorten it with [`Packet::truncate`], and give it
+    /// to [`send_packet`](Self::send_packet). `None` when the send buffer or
+    /// the pool has no room; [`writable`](super::Application::writable)
+    /// follows.
+    #[must_use = "a packet that is dropped is lost to its pool"]
+    pub fn prepare(&mut self, flow: Flow) -> Option<Packet> {
+        let core = &mut *self.core;
+        let packet = core.stack.flows.get_mut(flow)?.conn.prepare(&mut core.pool);
+        if packet.is_none() {
+            self.note_starved(flow);
+        }
+        packet
+    }
+
+    /// Sends a packet from [`prepare`](Self::prepare) without copying it.
+    /// `sum` is the Internet checksum's sum of its bytes.
+    ///
+    /// # Errors
+    /// The packet, when the flow has closed or can send no more; it is to be
+    /// given to [`free`](Self::free).
+    pub fn send_packet(&mut self, flow: Flow, packet: Packet, sum: Sum) -> Result<(), Packet> {
+        let core = &mut *self.core;
+        let Some(slot) = core.stack.flows.get_mut(flow) else {
+            return Err(packet);
+        };
+        slot.conn.send_packet(&mut core.pool, packet, sum)?;
+        core.stack.touch(flow.index() as u32);
+        Ok(())
+    }
+
+    // -- packets ----------------------------------------------------------
+
+    /// The packets' memory, for threads that fill and read them.
+    #[must_use]
+    pub fn region(&self) -> &Arc<Region> {
+        self.core.pool.region()
+    }
+
+    /// The bytes of a packet.
+    #[inline]
+    #[must_use]
+    pub fn bytes<'a>(&'a self, packet: &'a Packet) -> &'a [u8] {
+        self.core.pool.bytes(packet)
+    }
+
+    /// The bytes of a packet, to write.
+    #[inline]
+    #[must_use]
+    pub fn bytes_mut<'a>(&'a self, packet: &'a mut Packet) -> &'a mut [u8] {
+        self.core.pool.bytes_mut(packet)
+    }
+
+    /// Gives a packet back.
+    #[inline]
+    pub fn free(&mut self, packet: Packet) {
+        self.core.pool.free(packet);
+    }
+
+    // -- timers, messages, the engine -------------------------------------
+
+    /// Calls [`timer`](super::Application::timer) with `token` after
+    /// `after`, once; not if `flow` has closed by then. It may come late by
+    /// up to [`Wheel::TICK`](super::Wheel::TICK).
+    pub fn set_timer(&mut self, flow: Option<Flow>, token: u64, after: Duration) -> TimerId {
+        self.core.timers.set(self.core.now, flow, token, after)
+    }
+
+    /// Cancels a timer; does nothing if it was due or cancelled already.
+    pub fn cancel_timer(&mut self, timer: TimerId) {
+        self.core.timers.cancel(timer);
+    }
+
+    /// A sender of messages to this application.
+    #[must_use]
+    pub fn mailbox(&self) -> Mailbox<M> {
+        self.core.inbox.mailbox()
+    }
+
+    /// Begins an orderly stop of this engine.
+    pub fn stop(&mut self) {
+        self.core.stop_asked = true;
+    }
+
+    /// Whether an orderly stop was asked for.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.core.stop_asked
+    }
+
+    /// The counters. Looks at every connection and frame: for reports.
+    #[must_use]
+    pub fn stats(&self) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        self.core.fill(&mut snapshot);
+        snapshot
+    }
+
+    #[inline]
+    fn slot(&self, flow: Flow) -> Option<&Slot> {
+        self.core.stack.flows.get(flow)
+    }
+
+    /// Changes a connection, which may then have something to send or tell.
+    #[inline]
+    fn with<R>(
+        &mut self,
+        flow: Flow,
+        change: impl FnOnce(&mut Connection, &mut crate::frame::Pool) -> R,
+    ) -> Option<R> {
+        let core = &mut *self.core;
+        let slot = core.stack.flows.get_mut(flow)?;
+        let result = change(&mut slot.conn, &mut core.pool);
+        core.stack.touch(flow.index() as u32);
+        Some(result)
+    }
+
+    /// The application was refused: if for want of frames, not of room, no
+    /// acknowledgement will bring them.
+    fn note_starved(&mut self, flow: Flow) {
+        let core = &mut *self.core;
+        if let Some(slot) = core.stack.flows.get_mut(flow)
+            && !slot.starved
+            && slot.conn.send_room() > 0
+        {
+            slot.starved = true;
+            core.starved.push_back(flow);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Frames that come in at one engine and belong to another.
+//!
+//! The engines of an interface form a ring. A segment that no connection of an
+//! engine claims goes to the next one, until one knows it or all have seen it.
+//! Receive-side scaling makes this rare, so it copies. What neighbours say goes
+//! to all.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+
+use super::Waker;
+use super::core::Core;
+use crate::frame::{PACKET_START, Packet, TxDesc};
+use crate::stack::demux::Foreign;
+use crate::stack::icmp::Report;
+use crate::stats::DropReason;
+
+/// What goes round.
+pub(super) enum What {
+    /// A whole frame.
+    Frame(Box<[u8]>),
+    /// An ICMP error about a segment.
+    Report(Report),
+}
+
+/// Something on its way round.
+pub(super) struct Moved {
+    pub what: What,
+    /// Engines that may still be asked after the one that it is for.
+    pub hops: usize,
+}
+
+/// One engine's place in the ring.
+pub struct Handover {
+    incoming: Arc<ArrayQueue<Moved>>,
+    next: Arc<ArrayQueue<Moved>>,
+    next_waker: Waker,
+    place: usize,
+    /// Engines other than this one.
+    others: usize,
+}
+
+impl Handover {
+    /// A ring of engines with these wakers; each engine's queue holds
+    /// `capacity` frames. One engine alone has nobody to hand over to.
+    #[must_use]
+    pub fn ring(wakers: &[Waker], capacity: usize) -> Vec<Self> {
+        let queues: Vec<_> = wakers
+            .iter()
+            .map(|_| Arc::new(ArrayQueue::new(capacity.max(1))))
+            .collect();
+        let next = |i| (i + 1) % wakers.len();
+        (0..wakers.len())
+            .map(|i| Self {
+                incoming: Arc::clone(&queues[i]),
+                next: Arc::clone(&queues[next(i)]),
+                next_waker: wakers[next(i)].clone(),
+                place: i,
+                others: wakers.len() - 1,
+            })
+            .collect()
+    }
+
+    /// How many engines a frame that came from the link may be passed to.
+    pub(super) const fn others(&self) -> usize {
+        self.others
+    }
+
+    pub(super) fn pop(&self) -> Option<Moved> {
+        self.incoming.pop()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.incoming.is_empty()
+    }
+
+    /// Which of how many engines this is.
+    pub(super) const fn share(&self) -> (usize, usize) {
+        (self.place, self.others + 1)
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        !self.next.is_full()
+    }
+
+    /// Passes something on to the next engine; `false` if its queue is full.
+    pub(super) fn pass(&self, what: What, hops: usize) -> bool {
+        let passed = self.next.push(Moved { what, hops }).is_ok();
+        if passed {
+            self.next_waker.wake();
+        }
+        passed
+    }
+}
+
+impl std::fmt::Debug for Handover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Handover(to {} others)", self.others)
+    }
+}
+
+impl<M> Core<M> {
+    /// Takes a frame that `hops` other engines may have to see as well.
+    #[inline]
+    pub(super) fn receive_in_ring(
+        &mut self,
+        packet: Packet,
+        tx: &mut VecDeque<TxDesc>,
+        handover: &Handover,
+        hops: usize,
+    ) {
+        let pool = &mut self.pool;
+        // Each engine has its own neighbour table, and the answers to all of
+        // them come in at one queue.
+        if hops > 0 && self.stack.iface.is_for_all(pool.bytes(&packet)) {
+            let _ = handover.pass(What::Frame(pool.bytes(&packet).into()), hops - 1);
+        }
+        match self.stack.receive(self.now, pool, packet, tx, hops > 0) {
+            None => {}
+            Some(Foreign::Frame(packet)) => {
+                // Looked at first: a full queue must not cost a copy each.
+                let passed = handover.has_room()
+                    && handover.pass(What::Frame(pool.bytes(&packet).into()), hops - 1);
+                pool.free(packet);
+                self.count_passed(passed);
+            }
+            Some(Foreign::Report(report)) => self.pass_report(handover, report, hops),
+        }
+    }
+
+    pub(super) fn pass_report(&mut self, handover: &Handover, report: Report, hops: usize) {
+        if hops == 0 {
+            self.stack.drops.count(DropReason::IcmpIgnored);
+            return;
+        }
+        let passed = handover.pass(What::Report(report), hops - 1);
+        self.count_passed(passed);
+    }
+
+    fn count_passed(&mut self, passed: bool) {
+        if passed {
+            self.counters.handed_over += 1;
+        } else {
+            self.stack.drops.count(DropReason::HandoverFull);
+        }
+    }
+
+    /// A packet with the bytes of a frame of another engine.
+    pub(super) fn copy_in(&mut self, frame: &[u8]) -> Option<Packet> {
+        if frame.len() > self.pool.max_packet() {
+            self.stack.drops.count(DropReason::TooLarge);
+            return None;
+        }
+        let Some(mut packet) = self.pool.alloc() else {
+            self.stack.drops.count(DropReason::PoolEmpty);
+            return None;
+        };
+        packet.set_range(PACKET_START, frame.len() as u16);
+        self.pool.bytes_mut(&mut packet).copy_from_slice(frame);
+        Some(packet)
+    }
+}

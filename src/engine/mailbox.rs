@@ -1,0 +1,196 @@
+//! Messages from other threads to an engine.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::queue::ArrayQueue;
+
+use super::Waker;
+
+struct Shared<M> {
+    queue: ArrayQueue<M>,
+    closed: AtomicBool,
+}
+
+/// The sending side: any number of clones, in any thread.
+pub struct Mailbox<M> {
+    shared: Arc<Shared<M>>,
+    waker: Waker,
+}
+
+impl<M> Clone for Mailbox<M> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            waker: self.waker.clone(),
+        }
+    }
+}
+
+impl<M> fmt::Debug for Mailbox<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let queue = &self.shared.queue;
+        write!(f, "Mailbox({} of {})", queue.len(), queue.capacity())
+    }
+}
+
+impl<M: Send> Mailbox<M> {
+    /// Gives a message to the engine; wakes it if it sleeps. Never blocks.
+    ///
+    /// # Errors
+    /// The message itself, when the mailbox is full or the engine is gone.
+    pub fn send(&self, message: M) -> Result<(), M> {
+        if self.is_closed() {
+            return Err(message);
+        }
+        self.shared.queue.push(message)?;
+        self.waker.wake();
+        Ok(())
+    }
+
+    /// Messages that are waiting.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.queue.len()
+    }
+
+    /// Whether no message is waiting.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.shared.queue.is_empty()
+    }
+
+    /// Whether the engine is gone, so that no message will be read.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Acquire)
+    }
+
+    /// Wakes and stops the engine.
+    #[must_use]
+    pub const fn waker(&self) -> &Waker {
+        &self.waker
+    }
+}
+
+/// The engine's side: made before the engine, so that threads can be given
+/// their [`Mailbox`] first.
+pub struct Inbox<M> {
+    shared: Arc<Shared<M>>,
+    waker: Waker,
+}
+
+impl<M: Send> Inbox<M> {
+    /// A mailbox for `capacity` messages (at least one).
+    ///
+    /// # Errors
+    /// When the operating system has no file descriptor for the wake-up.
+    pub fn new(capacity: usize) -> io::Result<Self> {
+        Ok(Self {
+            shared: Arc::new(Shared {
+                queue: ArrayQueue::new(capacity.max(1)),
+                closed: AtomicBool::new(false),
+            }),
+            waker: Waker::new()?,
+        })
+    }
+
+    /// A sender to this inbox.
+    #[must_use]
+    pub fn mailbox(&self) -> Mailbox<M> {
+        Mailbox {
+            shared: Arc::clone(&self.shared),
+            waker: self.waker.clone(),
+        }
+    }
+
+    /// The next message.
+    #[inline]
+    pub fn pop(&self) -> Option<M> {
+        self.shared.queue.pop()
+    }
+
+    /// Whether no message is waiting.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.shared.queue.is_empty()
+    }
+
+    /// Wakes and stops the engine.
+    #[must_use]
+    pub const fn waker(&self) -> &Waker {
+        &self.waker
+    }
+}
+
+impl<M> Inbox<M> {
+    /// From now on senders get their messages back. What is in the queue
+    /// stays there.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Ordering::Release);
+    }
+}
+
+impl<M> Drop for Inbox<M> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::waker::tests::readable;
+    use std::time::Duration;
+
+    #[test]
+    fn a_full_or_orphaned_mailbox_gives_the_message_back() {
+        let inbox = Inbox::new(2).unwrap();
+        let mailbox = inbox.mailbox();
+        assert_eq!(mailbox.send(1), Ok(()));
+        assert_eq!(mailbox.send(2), Ok(()));
+        assert_eq!(mailbox.send(3), Err(3));
+        assert_eq!(inbox.pop(), Some(1));
+        assert_eq!(mailbox.send(4), Ok(()));
+        drop(inbox);
+        assert_eq!(mailbox.send(5), Err(5));
+    }
+
+    #[test]
+    fn no_wake_up_is_lost() {
+        const MESSAGES: u32 = 20_000;
+        let inbox = Inbox::new(4).unwrap();
+        let senders: Vec<_> = (0..2)
+            .map(|_| {
+                let mailbox = inbox.mailbox();
+                std::thread::spawn(move || {
+                    for n in 0..MESSAGES {
+                        while mailbox.send(n).is_err() {
+                            std::thread::yield_now();
+                        }
+                    }
+                })
+            })
+            .collect();
+        let waker = inbox.waker();
+        let mut got = 0;
+        while got < 2 * MESSAGES {
+            while inbox.pop().is_some() {
+                got += 1;
+            }
+            if got < 2 * MESSAGES && waker.prepare_sleep(false, || !inbox.is_empty()) {
+                assert!(
+                    readable(waker, Duration::from_secs(20)),
+                    "asleep after {got} messages"
+                );
+                waker.awake();
+            }
+        }
+        for s in senders {
+            s.join().unwrap();
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The real loop: an engine under the operating system's clock.
+
+use std::io;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{Application, Clock, Engine, Idle};
+use crate::frame::Ledger;
+use crate::link::Link;
+use crate::time::Instant;
+
+/// Longest sleep: a bound in case a wake-up does not come.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+/// How often the link is asked whether it still works.
+const HEALTH: Duration = Duration::from_millis(200);
+/// A stream of packets is as many as this in [`STREAM_WINDOW`].
+const STREAM_PACKETS: usize = 32;
+const STREAM_WINDOW: Duration = Duration::from_micros(100);
+
+/// How an engine ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// Who had which frames at the end. With none
+    /// [`outstanding`](Ledger::outstanding) nothing was lost.
+    pub ledger: Ledger,
+}
+
+/// Why an engine could not run, or not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The thread could not be pinned.
+    #[error(
+        "thread {name} cannot be pinned to core {core}: is it online and in the affinity mask?"
+    )]
+    NotPinned {
+        /// Name of the thread.
+        name: String,
+        /// The core.
+        core: usize,
+    },
+    /// The interface is gone, or no longer ours.
+    #[error("the link failed: {0}")]
+    Link(#[source] io::Error),
+    /// Waiting failed.
+    #[error("waiting for packets failed: {0}")]
+    Wait(#[source] io::Error),
+}
+
+/// Runs `body` on a thread of this name (Linux shows the first 15 bytes),
+/// pinned to `core` if one is given.
+///
+/// # Errors
+/// When there can be no thread; the thread itself answers
+/// [`RunError::NotPinned`] when it cannot be pinned.
+pub fn spawn<T: Send + 'static>(
+    name: String,
+    core: Option<usize>,
+    body: impl FnOnce() -> Result<T, RunError> + Send + 'static,
+) -> io::Result<JoinHandle<Result<T, RunError>>> {
+    std::thread::Builder::new()
+        .name(name.clone())
+        .spawn(move || {
+            if let Some(id) = core
+                && !pin(id)
+            {
+                return Err(RunError::NotPinned { name, core: id });
+            }
+            body()
+        })
+}
+
+/// Pins this thread; `false` if it may not run on that core.
+fn pin(core: usize) -> bool {
+    // Asked first: a number that no core can have makes `set_for_current`
+    // abort the process.
+    core_affinity::get_core_ids()
+        .unwrap_or_default()
+        .into_iter()
+        .find(|c| c.id == core)
+        .is_some_and(core_affinity::set_for_current)
+}
+
+/// Whether packets come in a stream, by how many came lately.
+struct Stream {
+    since: Instant,
+    packets: usize,
+    flows: bool,
+}
+
+impl Stream {
+    fn count(&mut self, now: Instant, packets: usize) {
+        self.packets += packets;
+        if now.since(self.since) >= STREAM_WINDOW {
+            self.flows = self.packets >= STREAM_PACKETS;
+            self.since = now;
+            self.packets = 0;
+        }
+    }
+}
+
+impl<L: Link, A: Application> Engine<L, A> {
+    /// Turns until the engine has stopped: by
+    /// [`Context::stop`](super::Context::stop), by
+    /// [`Waker::stop`](super::Waker::stop), or since the link failed.
+    ///
+    /// # Errors
+    /// When the link failed; connections are gone then.
+    pub fn run(&mut self, clock: Clock) -> Result<Ended, RunError> {
+        let mut now = clock.now();
+        let mut last_work = now;
+        let mut health_at = now + HEALTH;
+        let mut stream = Stream {
+            since: now,
+            packets: 0,
+            flows: false,
+        };
+        loop {
+            let turn = self.turn(now);
+            if turn.stopped {
+                return Ok(Ended {
+                    ledger: self.ledger(),
+                });
+            }
+            if now >= health_at {
+                if let Err(error) = self.link.health() {
+                    self.give_up(now);
+                    return Err(RunError::Link(error));
+                }
+                health_at = now + HEALTH;
+            }
+            stream.count(now, turn.received);
+            if turn.worked {
+                last_work = now;
+            }
+            let turned = now;
+            now = clock.now();
+            let spins = match self.config.idle {
+                Idle::Busy => true,
+                Idle::Adaptive { spin } => now.since(last_work) < spin,
+                Idle::Sleep => turn.worked,
+            };
+            if spins {
+                if stream.flows && turn.received < self.config.batch {
+                    while now.since(turned) < self.config.pace {
+                        std::hint::spin_loop();
+                        now = clock.now();
+                    }
+                }
+                continue;
+            }
+            let until = turn.next.map_or(LONGEST_SLEEP, |t| t.since(now));
+            let timeout = until.min(LONGEST_SLEEP);
+            if !timeout.is_zero() {
+                self.sleep(timeout)?;
+                now = clock.now();
+            }
+        }
+    }
+
+    fn sleep(&mut self, timeout: Duration) -> Result<(), RunError> {
+        let waker = self.core.inbox.waker();
+        let stopping = self.core.stop_asked;
+        let sleeps = waker.prepare_sleep(stopping, || {
+            !self.core.inbox.is_empty()
+                || self.handover.as_ref().is_some_and(|h| !h.is_empty())
+                || self.feed.as_ref().is_some_and(|f| !f.is_empty())
+        });
+        if sleeps {
+            let slept = self.link.wait(timeout, &[waker.fd()]);
+            waker.awake();
+            slept.map_err(RunError::Wait)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+//! Connections that open, carry bytes and close.
+
+use super::*;
+use crate::stats::DropReason;
+use crate::tcp::State;
+
+#[test]
+fn many_flows_echo_and_close_and_every_frame_comes_back() {
+    let (mut server, mut client) = pair(host(SERVER), Echo::new(), host(CLIENT), Client::new(9000));
+    let mut world = World::default();
+    client.with(|app, cx| {
+        for _ in 0..200 {
+            app.open(cx);
+        }
+    });
+    until(&mut world, &mut server, &mut client, 10 * SECOND, |s, c| {
+        c.app().ends.len() == 200 && s.app().closed.len() == 200
+    });
+    assert_eq!(client.app().finished, 200);
+    for reason in client.app().ends.iter().chain(&server.app().closed) {
+        assert_eq!(*reason, Reason::Finished);
+    }
+    let local = server.app().accepted[0].2;
+    assert_eq!(local, at(SERVER, 80));
+    // TIME-WAIT is over after a minute, and with it everything.
+    world.settle(&mut [&mut server, &mut client], 61 * SECOND);
+    for (flows, ledger) in [
+        (server.stack().flows.len(), server.ledger()),
+        (client.stack().flows.len(), client.ledger()),
+    ] {
+        assert_eq!((flows, ledger.outstanding()), (0, 0), "{ledger}");
+    }
+    let tcp = client.stack().tcp_counters();
+    assert_eq!(
+        (tcp.connected, tcp.closed, tcp.bytes_in),
+        (200, 200, 200 * 9000)
+    );
+    assert_eq!(tcp.retransmits, 0);
+}
+
+#[test]
+fn a_long_stream_is_paced_by_the_reader_and_intact() {
+    let (mut server, mut client) = pair(
+        host(SERVER),
+        Echo::new(),
+        host(CLIENT),
+        Client::new(8 << 20),
+    );
+    let mut world = World::default();
+    client.with(|app, cx| app.open(cx));
+    until(&mut world, &mut server, &mut client, 60 * SECOND, |s, c| {
+        c.app().ends.len() == 1 && s.app().closed.len() == 1
+    });
+    assert_eq!(client.app().ends, [Reason::Finished]);
+}
+
+#[test]
+fn few_frames_for_many_flows_starve_nobody() {
+    let mut scarce = host(SERVER);
+    scarce.frames = 256;
+    let mut few = host(CLIENT);
+    few.frames = 256;
+    let (mut server, mut client) = pair(scarce, Echo::new(), few, Client::new(100_000));
+    let mut world = World::default();
+    client.with(|app, cx| {
+        for _ in 0..30 {
+            app.open(cx);
+        }
+    });
+    until(
+        &mut world,
+        &mut server,
+        &mut client,
+        600 * SECOND,
+        |_, c| c.app().ends.len() == 30,
+    );
+    assert_eq!(client.app().ends, [Reason::Finished; 30]);
+}
+
+#[test]
+fn a_port_without_listener_refuses() {
+    let (mut server, mut client) = pair(host(SERVER), Echo::new(), host(CLIENT), Client::new(1));
+    let mut world = World::default();
+    client.with(|app, cx| {
+        app.server = at(SERVER, 81);
+        app.open(cx)
+    });
+    until(&mut world, &mut server, &mut client, SECOND, |_, c| {
+        c.app().ends.len() == 1
+    });
+    assert_eq!(client.app().ends, [Reason::Refused]);
+    assert_eq!(server.stack().drops()[DropReason::TcpPortClosed], 1);
+    assert_eq!(server.stack().counters().resets_stray, 1);
+    assert_eq!(client.stack().flows.len(), 0);
+}
+
+#[test]
+fn an_address_that_nobody_has_is_unreachable() {
+    let (mut server, mut client) = pair(host(SERVER), Echo::new(), host(CLIENT), Client::new(1));
+    let mut world = World::default();
+    client.with(|app, cx| {
+        app.server = at("10.0.0.77", 80);
+        app.open(cx)
+    });
+    until(&mut world, &mut server, &mut client, 20 * SECOND, |_, c| {
+        c.app().ends.len() == 1
+    });
+    assert_eq!(client.app().ends, [Reason::Unreachable]);
+    assert_eq!(client.stack().flows.len(), 0);
+    let elsewhere = client.with(|_, cx| cx.connect(at("192.0.2.1", 80)));
+    assert!(
+        matches!(elsewhere, Err(ConnectError::NoRoute(..))),
+        "{elsewhere:?}"
+    );
+}
+
+#[test]
+fn a_refused_accept_resets_and_is_never_heard_of_again() {
+    let mut echo = Echo::new();
+    echo.accept = false;
+    let (mut server, mut client) = pair(host(SERVER), echo, host(CLIENT), Client::new(1));
+    let mut world = World::default();
+    client.with(|app, cx| app.open(cx));
+    until(&mut world, &mut server, &mut client, SECOND, |_, c| {
+        c.app().ends.len() == 1
+    });
+    assert_eq!(client.app().ends, [Reason::Reset]);
+    assert_eq!(server.app().closed, []);
+    assert_eq!(server.stack().flows.len(), 0);
+}
+
+#[test]
+fn an_abort_resets_the_peer_and_frees_both() {
+    let mut lasting = Client::new(3000);
+    lasting.close = false;
+    let (mut server, mut client) = pair(host(SERVER), Echo::new(), host(CLIENT), lasting);
+    let mut world = World::default();
+    let flow = client.with(|app, cx| app.open(cx));
+    until(&mut world, &mut server, &mut client, SECOND, |_, c| {
+        c.app().finished == 1
+    });
+    client.with(|_, cx| cx.abort(flow));
+    until(&mut world, &mut server, &mut client, SECOND, |s, c| {
+        s.app().closed.len() + c.app().ends.len() == 2
+    });
+    assert_eq!(client.app().ends, [Reason::Aborted]);
+    assert_eq!(server.app().closed, [Reason::Reset]);
+    world.settle(&mut [&mut server, &mut client], SECOND);
+    for ledger in [server.ledger(), client.ledger()] {
+        assert_eq!(ledger.outstanding(), 0, "{ledger}");
+    }
+    // The handle outlives its connection harmlessly.
+    client.with(|_, cx| {
+        assert_eq!(cx.send(flow, b"late"), 0);
+        assert_eq!(cx.recv_chunk(flow), None);
+        assert!(cx.prepare(flow).is_none());
+        assert!(cx.info(flow).is_none());
+        cx.shutdown(flow);
+        cx.abort(flow);
+    });
+}
+
+#[test]
+fn the_table_is_bounded_and_time_wait_gives_way() {
+    let mut small = host(CLIENT);
+    small.config.max_flows = 4;
+    let (mut server, mut client) = pair(host(SERVER), Echo::new(), small, Client::new(10));
+    let mut world = World::default();
+    client.with(|app, cx| {
+        for _ in 0..4 {
+            app.open(cx);
+        }
+        assert_eq!(cx.connect(app.server), Err(ConnectError::TooManyFlows));
+    });
+    until(&mut world, &mut server, &mut client, SECOND, |_, c| {
+        c.app().ends.len() == 4
+    });
+    let waits = client.stack().flows.indices().collect::<Vec<_>>();
+    for index in &waits {
+        let state = client.stack().flows.at(*index).unwrap().conn.state();
+        assert_eq!(state, State::TimeWait);
+    }
+    assert_eq!(waits.len(), 4);
+    client.with(|app, cx| app.open(cx));
+    until(&mut world, &mut server, &mut client, SECOND, |_, c| {
+        c.app().ends.len() == 5
+    });
+    assert_eq!(client.app().ends, [Reason::Finished; 5]);
+}
+
+#[test]
+fn ipv6_works_alike() {
+    let six = |last: u8| Host::new(format!("2001:db8::{last}/64").parse().unwrap());
+    let mut echo = Echo::new();
+    echo.listen = "[::]:80".parse().unwrap();
+    let mut app = Client::new(20_000);
+    app.server = "[2001:db8::1]:80".parse().unwrap();
+    let (mut server, mut client) = pair(six(1), echo, six(2), app);
+    let mut world = World::default();
+    client.with(|app, cx| app.open(cx));
+    until(&mut world, &mut server, &mut client, 10 * SECOND, |_, c| {
+        c.app().ends.len() == 1
+    });
+    assert_eq!(client.app().ends, [Reason::Finished]);
+}
+
+#[test]
+fn packets_go_through_without_a_copy() {
+    let mut lasting = Client::new(0);
+    lasting.close = false;
+    let (mut server, mut client) = pair(host(SERVER), Echo::new(), host(CLIENT), lasting);
+    let mut world = World::default();
+    let flow = client.with(|app, cx| app.open(cx));
+    until(&mut world, &mut server, &mut client, SECOND, |_, c| {
+        c.app().connected == 1
+    });
+    client.with(|app, cx| {
+        app.bytes = 1000;
+        let mut packet = cx.prepare(flow).unwrap();
+        assert_eq!(packet.len(), cx.send_mss(flow));
+        packet.truncate(1000);
+        let sum = {
+            let bytes = cx.bytes_mut(&mut packet);
+            for (i, b) in bytes.iter_mut().enumerate() {
+                *b = Client::byte(flow, i);
+            }
+            crate::wire::checksum::Sum::of(bytes)
+        };
+        cx.send_packet(flow, packet, sum).unwrap();
+        let early = cx.prepare(flow).unwrap();
+        cx.free(early);
+    });
+    until(&mut world, &mut server, &mut client, SECOND, |_, c| {
+        c.app().finished == 1
+    });
+    assert_eq!(client.pool().copied(), 0);
+}
+
+#[test]
+fn one_ack_answers_a_batch() {
+    let (mut server, mut client) = pair(
+        host(SERVER),
+        Echo::new(),
+        host(CLIENT),
+        Client::new(200_000),
+    );
+    let mut world = World::default();
+    client.with(|app, cx| app.open(cx));
+    until(&mut world, &mut server, &mut client, 10 * SECOND, |_, c| {
+        c.app().ends.len() == 1
+    });
+    let tcp = server.stack().tcp_counters();
+    // The echo carries the acks: no more segments than there are of data,
+    // plus the handshake's and some for the ends of batches.
+    assert!(tcp.segments_out < 200, "{tcp:?}");
+}
