@@ -1,0 +1,293 @@
+//! Blocks made of frames.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Port;
+use crate::frame::{Packet, Region};
+use crate::transfer::disk::Block;
+use crate::wire::checksum::Sum;
+
+/// Frames in one block: about 90 KiB of content at an MTU of 1500, so that a
+/// disk thread is called some ten thousand times a second at 10 Gbit/s.
+pub const FRAMES: usize = 64;
+
+/// Runs of content in one frame; a frame that a peer chopped into more is
+/// copied out.
+const MAX_RUNS: usize = 8;
+
+enum Piece {
+    /// Content lies in these runs of the packet's range.
+    Frame(Packet, Vec<Range<usize>>),
+    /// Content of a frame that could not be taken.
+    Copy(Vec<u8>),
+}
+
+/// Frames to be filled from a file, or with content for one.
+pub struct FrameBlock {
+    region: Arc<Region>,
+    packets: Vec<Packet>,
+    sums: Vec<Sum>,
+    pieces: Vec<Piece>,
+    content: usize,
+    window: usize,
+}
+
+impl FrameBlock {
+    /// A block of packets to be filled, each up to its present range.
+    #[must_use]
+    pub const fn to_send(region: Arc<Region>, packets: Vec<Packet>) -> Self {
+        Self {
+            region,
+            packets,
+            sums: Vec::new(),
+            pieces: Vec::new(),
+            content: 0,
+            window: 0,
+        }
+    }
+
+    /// An empty block for content that has arrived.
+    #[must_use]
+    pub fn received(region: Arc<Region>) -> Self {
+        let mut block = Self::to_send(region, Vec::new());
+        block.pieces.reserve(FRAMES);
+        block
+    }
+
+    /// Adds a packet with content in some runs of its range.
+    pub fn push(&mut self, packet: Packet, runs: Vec<Range<usize>>) {
+        self.window += packet.len();
+        self.content += runs.iter().map(Range::len).sum::<usize>();
+        self.pieces.push(Piece::Frame(packet, runs));
+    }
+
+    /// Adds a copy of content.
+    pub fn push_copy(&mut self, content: Vec<u8>) {
+        self.content += content.len();
+        self.pieces.push(Piece::Copy(content));
+    }
+
+    /// Whether content in so many runs of one frame is better copied.
+    #[must_use]
+    pub const fn too_chopped(runs: usize) -> bool {
+        runs > MAX_RUNS
+    }
+
+    /// Whether the block should be written before more is added.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.pieces.len() >= FRAMES
+    }
+
+    /// Bytes of content, whether filled or received.
+    #[must_use]
+    pub const fn content(&self) -> usize {
+        self.content
+    }
+
+    /// Bytes that count against the receive window while the block exists.
+    #[must_use]
+    pub const fn window(&self) -> usize {
+        self.window
+    }
+
+    /// The filled packets with their sums, then those that stayed empty.
+    pub fn into_filled(self) -> impl Iterator<Item = (Packet, Option<Sum>)> {
+        let mut sums = self.sums.into_iter();
+        self.packets
+            .into_iter()
+            .map(move |packet| (packet, sums.next()))
+    }
+
+    /// All packets, to be freed.
+    pub fn into_packets(self) -> impl Iterator<Item = Packet> {
+        let pieces = self.pieces.into_iter().filter_map(|piece| match piece {
+            Piece::Frame(packet, _) => Some(packet),
+            Piece::Copy(_) => None,
+        });
+        self.packets.into_iter().chain(pieces)
+    }
+}
+
+impl Block for FrameBlock {
+    fn to_fill(&mut self, limit: usize) -> Vec<IoSliceMut<'_>> {
+        let mut left = limit;
+        for packet in &mut self.packets {
+            packet.truncate(left);
+            left -= packet.len();
+        }
+        let used = self.packets.iter_mut().filter(|p| !p.is_empty());
+        self.region.io_slices(used).collect()
+    }
+
+    fn filled(&mut self, len: usize) {
+        let mut left = len;
+        self.sums.clear();
+        self.content = 0;
+        for packet in &mut self.packets {
+            packet.truncate(left);
+            left -= packet.len();
+            if packet.is_empty() {
+                break;
+            }
+            self.content += packet.len();
+            self.sums.push(Sum::of(self.region.bytes(packet)));
+        }
+    }
+
+    fn to_write(&self) -> Vec<IoSlice<'_>> {
+        let mut slices = Vec::with_capacity(self.pieces.len());
+        for piece in &self.pieces {
+            match piece {
+                Piece::Frame(packet, runs) => {
+                    let bytes = self.region.bytes(packet);
+                    slices.extend(
+                        runs.iter()
+                            .filter_map(|r| bytes.get(r.clone()))
+                            .map(IoSlice::new),
+                    );
+                }
+                Piece::Copy(bytes) => slices.push(IoSlice::new(bytes)),
+            }
+        }
+        slices
+    }
+}
+
+/// Frames for `want` bytes of content, [`FRAMES`] at most, and how many bytes
+/// fit; `ahead` bytes of the connection are in blocks already. `None` when it
+/// is better to wait: for those, or until the application is told of room.
+pub(super) fn prepare<P: Port>(
+    port: &mut P,
+    flow: P::Flow,
+    want: usize,
+    ahead: usize,
+) -> Option<(FrameBlock, usize)> {
+    // The room is for what the connection can send soon. Blocks that are on
+    // their way will take it; when they are there this is asked again.
+    if ahead > 0 && ahead >= port.send_room(flow) {
+        return None;
+    }
+    let mut packets = Vec::with_capacity(FRAMES);
+    let mut room = 0;
+    let mut short = false;
+    while room < want && packets.len() < FRAMES {
+        let Some(packet) = port.prepare(flow) else {
+            short = true;
+            break;
+        };
+        room += packet.len();
+        packets.push(packet);
+    }
+    let block = FrameBlock::to_send(port.region().clone(), packets);
+    // A small block costs a disk thread as much as a large one.
+    if room == 0 || (short && ahead > 0 && block.packets.len() < FRAMES / 4) {
+        give_back(port, block);
+        return None;
+    }
+    Some((block, room.min(want)))
+}
+
+/// Sends the filled frames of a block.
+pub(super) fn send<P: Port>(port: &mut P, flow: P::Flow, block: FrameBlock) {
+    for (packet, sum) in block.into_filled() {
+        let rest = match sum {
+            Some(sum) => port.send_packet(flow, packet, sum).err(),
+            None => Some(packet),
+        };
+        if let Some(packet) = rest {
+            port.free(packet);
+        }
+    }
+}
+
+/// Frees the frames of a block.
+pub(super) fn give_back<P: Port>(port: &mut P, block: FrameBlock) {
+    for packet in block.into_packets() {
+        port.free(packet);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Pool;
+
+    fn packets(pool: &mut Pool, n: usize) -> Vec<Packet> {
+        (0..n)
+            .map(|_| {
+                let mut packet = pool.alloc().expect("a free frame");
+                packet.set_range(300, 100);
+                packet
+            })
+            .collect()
+    }
+
+    #[test]
+    fn filled_packets_carry_their_sums() {
+        let mut pool = Pool::new(Region::anonymous(8, 2048));
+        let packets = packets(&mut pool, 4);
+        let mut block = FrameBlock::to_send(pool.region().clone(), packets);
+        let content: Vec<u8> = (0..250).map(|i| i as u8).collect();
+        let mut at = 0;
+        for slice in &mut block.to_fill(250) {
+            let n = slice.len();
+            slice.copy_from_slice(&content[at..at + n]);
+            at += n;
+        }
+        assert_eq!(at, 250);
+        block.filled(250);
+        assert_eq!(block.content(), 250);
+        let mut got = Vec::new();
+        for (packet, sum) in block.into_filled() {
+            assert_eq!(
+                sum,
+                (!packet.is_empty()).then(|| Sum::of(pool.bytes(&packet)))
+            );
+            got.extend_from_slice(pool.bytes(&packet));
+            pool.free(packet);
+        }
+        assert_eq!(got, content);
+        assert_eq!(pool.ledger().outstanding(), 0);
+    }
+
+    #[test]
+    fn short_reads_leave_empty_packets() {
+        let mut pool = Pool::new(Region::anonymous(8, 2048));
+        let packets = packets(&mut pool, 3);
+        let mut block = FrameBlock::to_send(pool.region().clone(), packets);
+        assert_eq!(block.to_fill(1000).len(), 3);
+        block.filled(100);
+        let lengths: Vec<_> = block
+            .into_filled()
+            .map(|(packet, sum)| {
+                let len = packet.len();
+                pool.free(packet);
+                (len, sum.is_some())
+            })
+            .collect();
+        // The last one keeps a range nobody filled, and has no sum.
+        assert_eq!(lengths.iter().filter(|l| l.1).count(), 1);
+        assert_eq!(lengths[0].0, 100);
+    }
+
+    #[test]
+    fn received_content_in_runs() {
+        let mut pool = Pool::new(Region::anonymous(8, 2048));
+        let mut packet = packets(&mut pool, 1).remove(0);
+        pool.bytes_mut(&mut packet)
+            .copy_from_slice(&[b"3\r\nabc\r\n2\r\nde".to_vec(), vec![0; 87]].concat());
+        let mut block = FrameBlock::received(pool.region().clone());
+        block.push(packet, vec![3..6, 11..13]);
+        block.push_copy(b"fg".to_vec());
+        assert_eq!((block.content(), block.window()), (7, 100));
+        let written: Vec<u8> = block.to_write().iter().flat_map(|s| s.to_vec()).collect();
+        assert_eq!(written, b"abcdefg");
+        for packet in block.into_packets() {
+            pool.free(packet);
+        }
+        assert_eq!(pool.ledger().outstanding(), 0);
+    }
+}

@@ -1,0 +1,586 @@
+//! A get or a put on one engine.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+
+use super::Port;
+use super::block::{self, FRAMES, FrameBlock};
+use crate::time::Instant;
+use crate::transfer::client::{
+    Action, ClientError, Get, GetOptions, GetReport, Key, Loss, Progress, Put, PutOptions,
+    PutReport,
+};
+use crate::transfer::disk::{Completion, DiskError, Mailbox, Op, Outcome, Pool, PoolConfig, Tag};
+use crate::transfer::serve::Front;
+
+/// What a client came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientReport {
+    /// A get.
+    Get(GetReport),
+    /// A put.
+    Put(PutReport),
+}
+
+/// The result of a client, from its engine's thread.
+pub type ClientResult = Receiver<Result<ClientReport, ClientError>>;
+
+enum Job {
+    Get(Box<Get>),
+    Put(Box<Put<FrameBlock>>),
+}
+
+struct Filling {
+    offset: u64,
+    next: u64,
+    block: FrameBlock,
+}
+
+struct Conn<F> {
+    flow: F,
+    /// Never used again.
+    id: u64,
+    filling: Option<Filling>,
+}
+
+/// How soon to look again when a deadline has passed and nothing was to be
+/// done about it.
+const FLOOR: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// A get or a put on one engine. It stops the engine when it is done.
+pub struct ClientApp<F> {
+    job: Job,
+    addresses: Vec<SocketAddr>,
+    next_address: usize,
+    disk: Pool<FrameBlock>,
+    mailbox: Option<Arc<dyn Mailbox<FrameBlock>>>,
+    conns: HashMap<Key, Conn<F>>,
+    by_flow: HashMap<F, Key>,
+    next_id: u64,
+    at_disk: usize,
+    armed: Option<Instant>,
+    result: Sender<Result<ClientReport, ClientError>>,
+    reported: bool,
+}
+
+impl<F: Copy + Eq + Hash> ClientApp<F> {
+    /// Fetches a file from one of `addresses`.
+    ///
+    /// # Errors
+    /// For what is wrong on this machine.
+    pub fn get(
+        options: GetOptions,
+        addresses: Vec<SocketAddr>,
+        progress: Arc<Progress>,
+    ) -> Result<(Self, ClientResult), ClientError> {
+        let get = Get::new(options, progress, Instant::ZERO)?;
+        Self::new(Job::Get(Box::new(get)), addresses)
+    }
+
+    /// Uploads a file to one of `addresses`.
+    ///
+    /// # Errors
+    /// For what is wrong on this machine.
+    pub fn put(
+        options: PutOptions,
+        addresses: Vec<SocketAddr>,
+        progress: Arc<Progress>,
+    ) -> Result<(Self, ClientResult), ClientError> {
+        let put = Put::new(options, progress, Instant::ZERO)?;
+        Self::new(Job::Put(Box::new(put)), addresses)
+    }
+
+    fn new(job: Job, addresses: Vec<SocketAddr>) -> Result<(Self, ClientResult), ClientError> {
+        if addresses.is_empty() {
+            return Err(ClientError::Unreachable("the host has no address".into()));
+        }
+        let config = PoolConfig {
+            io_threads: 1,
+            slow_threads: 1,
+            queue: 1024,
+        };
+        let disk = Pool::start(&config)
+            .map_err(|e| ClientError::Local(format!("cannot start the disk threads: {e}")))?;
+        let (sender, receiver) = bounded(1);
+        let app = Self {
+            job,
+            addresses,
+            next_address: 0,
+            disk,
+            mailbox: None,
+            conns: HashMap::new(),
+            by_flow: HashMap::new(),
+            next_id: 0,
+            at_disk: 0,
+            armed: None,
+            result: sender,
+            reported: false,
+        };
+        Ok((app, receiver))
+    }
+
+    /// Sets where disk threads post their answers. Must come first.
+    pub fn set_mailbox(&mut self, mailbox: Arc<dyn Mailbox<FrameBlock>>) {
+        self.mailbox = Some(mailbox);
+    }
+
+    /// Blocks that disk threads have.
+    #[must_use]
+    pub const fn at_disk(&self) -> usize {
+        self.at_disk
+    }
+
+    /// Ends the disk threads after what they have been given, and lets go of
+    /// all files.
+    pub fn join(self) {
+        let Self { job, disk, .. } = self;
+        drop(job);
+        disk.stop();
+    }
+
+    /// The engine runs.
+    pub fn on_start<P: Port<Flow = F>>(&mut self, port: &mut P) {
+        self.drive(port);
+    }
+
+    /// A connection has come about.
+    pub fn on_connected<P: Port<Flow = F>>(&mut self, port: &mut P, flow: F) {
+        let Some(&key) = self.by_flow.get(&flow) else {
+            return;
+        };
+        port.set_nodelay(flow);
+        let now = port.now();
+        match &mut self.job {
+            Job::Get(get) => get.on_connected(key, now),
+            Job::Put(put) => put.on_connected(now),
+        }
+        self.drive(port);
+    }
+
+    /// Bytes have arrived.
+    pub fn on_readable<P: Port<Flow = F>>(&mut self, port: &mut P, flow: F) {
+        if let Some(&key) = self.by_flow.get(&flow) {
+            self.take_input(port, key);
+        }
+        self.drive(port);
+    }
+
+    /// There is room to send.
+    pub fn on_writable<P: Port<Flow = F>>(&mut self, port: &mut P, _flow: F) {
+        self.drive(port);
+    }
+
+    /// The server will send no more.
+    pub fn on_peer_closed<P: Port<Flow = F>>(&mut self, port: &mut P, flow: F) {
+        if let Some(&key) = self.by_flow.get(&flow) {
+            self.take_input(port, key);
+            if self.forget(port, key) {
+                port.close(flow);
+                self.lost(port, key, Loss::Ended);
+            }
+        }
+        self.drive(port);
+    }
+
+    /// A connection is over, and why.
+    pub fn on_closed<P: Port<Flow = F>>(&mut self, port: &mut P, flow: F, why: &str) {
+        if let Some(&key) = self.by_flow.get(&flow)
+            && self.forget(port, key)
+        {
+            self.next_address += 1;
+            self.lost(port, key, Loss::Broken(why.to_owned()));
+        }
+        self.drive(port);
+    }
+
+    /// A disk thread is done with something.
+    pub fn on_disk<P: Port<Flow = F>>(&mut self, port: &mut P, completion: Completion<FrameBlock>) {
+        let Completion { tag, outcome } = completion;
+        match outcome {
+            Outcome::Written(block, result) => {
+                self.at_disk = self.at_disk.saturating_sub(1);
+                self.written(port, tag, block, result);
+            }
+            Outcome::Read(block, result) => {
+                self.at_disk = self.at_disk.saturating_sub(1);
+                let rest = match &mut self.job {
+                    Job::Put(put) => put.on_read(tag.serial, block, result),
+                    Job::Get(_) => Some(block),
+                };
+                if let Some(block) = rest {
+                    block::give_back(port, block);
+                }
+            }
+            Outcome::Task(result) => match &mut self.job {
+                Job::Get(get) => get.on_task(result),
+                Job::Put(put) => put.on_task(result),
+            },
+            _ => {}
+        }
+        self.drive(port);
+    }
+
+    fn written<P: Port<Flow = F>>(
+        &mut self,
+        port: &mut P,
+        tag: Tag,
+        block: FrameBlock,
+        result: Result<u64, DiskError>,
+    ) {
+        if let Job::Get(get) = &mut self.job {
+            get.on_written(block.content() as u64, result);
+        }
+        if let Some(conn) = self
+            .conns
+            .get(&(tag.serial as Key))
+            .filter(|c| c.id == tag.conn)
+        {
+            port.recv_release(conn.flow, block.window());
+        }
+        block::give_back(port, block);
+    }
+
+    /// The timer is due.
+    pub fn on_timer<P: Port<Flow = F>>(&mut self, port: &mut P) {
+        self.armed = None;
+        let now = port.now();
+        match &mut self.job {
+            Job::Get(get) => get.handle_timeout(now),
+            Job::Put(put) => put.handle_timeout(now),
+        }
+        self.drive(port);
+    }
+
+    /// The user, or the engine, wants it to end.
+    pub fn on_stopping<P: Port<Flow = F>>(&mut self, port: &mut P) {
+        match &mut self.job {
+            Job::Get(get) => get.interrupt(),
+            Job::Put(put) => put.interrupt(),
+        }
+        self.drive(port);
+    }
+
+    fn lost<P: Port<Flow = F>>(&mut self, port: &P, key: Key, loss: Loss) {
+        let now = port.now();
+        match &mut self.job {
+            Job::Get(get) => get.on_lost(key, now, loss),
+            Job::Put(put) => put.on_lost(now, loss),
+        }
+    }
+
+    /// Takes a connection off the books, after what came on it has gone to
+    /// the disk. Answers whether it was on them.
+    fn forget<P: Port<Flow = F>>(&mut self, port: &mut P, key: Key) -> bool {
+        self.flush(port, key);
+        match self.conns.remove(&key) {
+            Some(conn) => {
+                self.by_flow.remove(&conn.flow);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Does all that can be done now.
+    fn drive<P: Port<Flow = F>>(&mut self, port: &mut P) {
+        let now = port.now();
+        loop {
+            let action = match &mut self.job {
+                Job::Get(get) => get.poll_action(now),
+                Job::Put(put) => put.poll_action(now),
+            };
+            match action {
+                Some(Action::Connect(key)) => self.connect(port, key),
+                Some(Action::Abort(key)) => {
+                    let flow = self.conns.get(&key).map(|c| c.flow);
+                    if let Some(flow) = flow {
+                        self.forget(port, key);
+                        port.close(flow);
+                    }
+                }
+                Some(Action::Disk(op)) => self.submit(port, Tag { conn: 0, serial: 0 }, op),
+                None => {
+                    if !self.send(port) {
+                        break;
+                    }
+                }
+            }
+        }
+        self.report(port);
+        self.arm(port);
+    }
+
+    fn connect<P: Port<Flow = F>>(&mut self, port: &mut P, key: Key) {
+        let Some(&address) = self.addresses.get(self.next_address % self.addresses.len()) else {
+            return;
+        };
+        match port.connect(address) {
+            Ok(flow) => {
+                self.next_id += 1;
+                self.by_flow.insert(flow, key);
+                self.conns.insert(
+                    key,
+                    Conn {
+                        flow,
+                        id: self.next_id,
+                        filling: None,
+                    },
+                );
+            }
+            Err(why) => {
+                self.next_address += 1;
+                self.lost(port, key, Loss::Broken(why));
+            }
+        }
+    }
+
+    fn submit<P: Port<Flow = F>>(&mut self, port: &mut P, tag: Tag, op: Op<FrameBlock>) {
+        let Some(mailbox) = &self.mailbox else { return };
+        let has_block = matches!(op, Op::Read { .. } | Op::Write { .. });
+        let Err(op) = self.disk.submit(tag, op, mailbox) else {
+            self.at_disk += usize::from(has_block);
+            return;
+        };
+        // There are a few blocks for each connection: the queue takes them.
+        let error = Err(DiskError::Exhausted);
+        match (op, &mut self.job) {
+            (Op::Read { block, .. }, Job::Put(put)) => {
+                let rest = put.on_read(tag.serial, block, error);
+                if let Some(block) = rest {
+                    block::give_back(port, block);
+                }
+            }
+            (Op::Write { block, .. }, _) => {
+                self.written(port, tag, block, Err(DiskError::Exhausted))
+            }
+            (_, Job::Get(get)) => get.on_task(Err("too much waits for the disk".into())),
+            (_, Job::Put(put)) => put.on_task(Err("too much waits for the disk".into())),
+        }
+    }
+
+    /// Sends what is ready on all connections. Answers whether anything was.
+    fn send<P: Port<Flow = F>>(&mut self, port: &mut P) -> bool {
+        let now = port.now();
+        let mut any = false;
+        match &mut self.job {
+            Job::Get(get) => {
+                for (&key, conn) in &self.conns {
+                    let bytes = get.out(key);
+                    if !bytes.is_empty() {
+                        let n = port.send(conn.flow, bytes);
+                        get.advance(key, now, n);
+                        any |= n > 0;
+                    }
+                }
+            }
+            Job::Put(put) => {
+                while let Some(block) = put.take_spare() {
+                    block::give_back(port, block);
+                }
+                let Some(conn) = self.conns.values().next() else {
+                    return false;
+                };
+                let flow = conn.flow;
+                while let Some(front) = put.front() {
+                    match front {
+                        Front::Bytes(bytes) => {
+                            let n = port.send(flow, bytes);
+                            let all = n == bytes.len();
+                            put.bytes_sent(now, n);
+                            any |= n > 0;
+                            if !all {
+                                break;
+                            }
+                        }
+                        Front::Block => {
+                            let Some(block) = put.take_block(now, FrameBlock::content) else {
+                                break;
+                            };
+                            any = true;
+                            block::send(port, flow, block);
+                        }
+                    }
+                }
+                self.read_ahead(port, flow);
+            }
+        }
+        any
+    }
+
+    fn read_ahead<P: Port<Flow = F>>(&mut self, port: &mut P, flow: F) {
+        let max = FRAMES * port.segment(flow);
+        while let Job::Put(put) = &mut self.job {
+            let Some((serial, wish)) = put.next_read(max) else {
+                return;
+            };
+            let Some((block, len)) = block::prepare(port, flow, wish.len, put.read_ahead()) else {
+                return;
+            };
+            put.read_issued(len);
+            let op = Op::Read {
+                file: wish.file,
+                offset: wish.offset,
+                len,
+                block,
+            };
+            self.submit(port, Tag { conn: 0, serial }, op);
+        }
+    }
+
+    /// Shows what has arrived on a connection.
+    fn take_input<P: Port<Flow = F>>(&mut self, port: &mut P, key: Key) {
+        let now = port.now();
+        while let Some(conn) = self.conns.get(&key) {
+            let flow = conn.flow;
+            let Some(chunk) = port.recv_chunk(flow) else {
+                break;
+            };
+            let len = chunk.len();
+            let get = match &mut self.job {
+                Job::Get(get) => get,
+                Job::Put(put) => {
+                    let mut at = 0;
+                    while at < len {
+                        let n = put.on_bytes(now, chunk.get(at..).unwrap_or_default());
+                        at += n;
+                        if n == 0 {
+                            break;
+                        }
+                    }
+                    port.recv_consume(flow, len);
+                    continue;
+                }
+            };
+            let (mut at, mut runs, mut first) = (0, Vec::new(), 0);
+            while at < len {
+                let taken = get.on_bytes(key, now, chunk.get(at..).unwrap_or_default());
+                if !taken.data.is_empty() {
+                    if runs.is_empty() {
+                        first = taken.offset;
+                    }
+                    // Content of one chunk is of one response: the next was
+                    // not even asked for.
+                    runs.push(at + taken.data.start..at + taken.data.end);
+                }
+                at += taken.consumed;
+                if taken.consumed == 0 {
+                    break;
+                }
+            }
+            if runs.is_empty() {
+                port.recv_consume(flow, len);
+                continue;
+            }
+            self.collect(port, key, first, runs);
+        }
+        self.flush(port, key);
+    }
+
+    /// Adds the packet that is next on a connection to its block.
+    fn collect<P: Port<Flow = F>>(
+        &mut self,
+        port: &mut P,
+        key: Key,
+        first: u64,
+        runs: Vec<std::ops::Range<usize>>,
+    ) {
+        if self
+            .conns
+            .get(&key)
+            .is_some_and(|c| c.filling.as_ref().is_some_and(|f| f.next != first))
+        {
+            self.flush(port, key);
+        }
+        let Some(conn) = self.conns.get_mut(&key) else {
+            return;
+        };
+        let flow = conn.flow;
+        let filling = conn.filling.get_or_insert_with(|| Filling {
+            offset: first,
+            next: first,
+            block: FrameBlock::received(port.region().clone()),
+        });
+        filling.next += runs.iter().map(|r| r.len() as u64).sum::<u64>();
+        if !FrameBlock::too_chopped(runs.len())
+            && let Some(packet) = port.recv_take(flow)
+        {
+            filling.block.push(packet, runs);
+        } else if let Some(chunk) = port.recv_chunk(flow) {
+            let len = chunk.len();
+            let copy = runs
+                .into_iter()
+                .filter_map(|r| chunk.get(r))
+                .collect::<Vec<_>>()
+                .concat();
+            filling.block.push_copy(copy);
+            port.recv_consume(flow, len);
+        }
+        if filling.block.is_full() {
+            self.flush(port, key);
+        }
+    }
+
+    fn flush<P: Port<Flow = F>>(&mut self, port: &mut P, key: Key) {
+        let Some(conn) = self.conns.get_mut(&key) else {
+            return;
+        };
+        let tag = Tag {
+            conn: conn.id,
+            serial: key as u64,
+        };
+        let (Some(Filling { offset, block, .. }), Job::Get(get)) = (conn.filling.take(), &self.job)
+        else {
+            return;
+        };
+        let sink = get.sink().clone();
+        self.submit(
+            port,
+            tag,
+            Op::Write {
+                sink,
+                offset,
+                block,
+            },
+        );
+    }
+
+    fn report<P: Port<Flow = F>>(&mut self, port: &mut P) {
+        if self.reported {
+            return;
+        }
+        let result = match &self.job {
+            Job::Get(get) => get.outcome().map(|o| o.clone().map(ClientReport::Get)),
+            Job::Put(put) => put.outcome().map(|o| o.clone().map(ClientReport::Put)),
+        };
+        let Some(result) = result else { return };
+        self.reported = true;
+        let _ = self.result.try_send(result);
+        let keys: Vec<Key> = self.conns.keys().copied().collect();
+        for key in keys {
+            if let Some(flow) = self.conns.get(&key).map(|c| c.flow) {
+                self.forget(port, key);
+                port.close(flow);
+            }
+        }
+        port.stop();
+    }
+
+    fn arm<P: Port<Flow = F>>(&mut self, port: &mut P) {
+        let at = match &self.job {
+            Job::Get(get) => get.poll_timeout(),
+            Job::Put(put) => put.poll_timeout(),
+        };
+        let now = port.now();
+        let Some(at) = at.map(|at| at.max(now + FLOOR)) else {
+            return;
+        };
+        if self.armed.is_none_or(|armed| at < armed) {
+            self.armed = Some(at);
+            port.set_timer(None, 0, at.since(now));
+        }
+    }
+}

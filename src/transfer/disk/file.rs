@@ -1,0 +1,299 @@
+//! An open regular file.
+
+use std::io::IoSliceMut;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{Advice, FileType, Stat, fadvise, fstat};
+use rustix::io::{Errno, ReadWriteFlags, pread, preadv, preadv2, read};
+use sha2::{Digest as _, Sha256};
+
+use super::DiskError;
+use super::block::Block;
+use super::cache::DigestCache;
+use crate::transfer::http::digest::Sha256Digest;
+
+/// Identity and state of a file: two equal values are the same content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Meta {
+    /// Device.
+    pub dev: u64,
+    /// Inode.
+    pub ino: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Last modification, seconds since 1970.
+    pub mtime: i64,
+    /// Nanoseconds of it.
+    pub mtime_nsec: u32,
+    /// Last status change, seconds since 1970.
+    pub ctime: i64,
+    /// Nanoseconds of it.
+    pub ctime_nsec: u32,
+}
+
+impl Meta {
+    /// Reads it from `stat`.
+    #[must_use]
+    #[allow(clippy::unnecessary_cast)] // the fields' types differ between architectures
+    pub fn of(stat: &Stat) -> Self {
+        Self {
+            dev: stat.st_dev as u64,
+            ino: stat.st_ino as u64,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime: stat.st_mtime as i64,
+            mtime_nsec: stat.st_mtime_nsec as u32,
+            ctime: stat.st_ctime as i64,
+            ctime_nsec: stat.st_ctime_nsec as u32,
+        }
+    }
+
+    /// Last modification; 1970 for a time before it.
+    #[must_use]
+    pub fn modified(&self) -> SystemTime {
+        u64::try_from(self.mtime)
+            .ok()
+            .and_then(|s| SystemTime::UNIX_EPOCH.checked_add(Duration::new(s, self.mtime_nsec)))
+            .unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// A strong entity tag, in its quotes.
+    #[must_use]
+    pub fn etag(&self) -> String {
+        format!(
+            "\"{:x}-{:x}-{:x}.{:x}\"",
+            self.ino, self.size, self.mtime, self.mtime_nsec
+        )
+    }
+}
+
+/// A regular file, or a stream such as standard input, open for reading.
+#[derive(Debug)]
+pub struct OpenFile {
+    fd: OwnedFd,
+    meta: Meta,
+    stream: bool,
+    /// Hash of what was read in order, and up to where.
+    hash: Option<Box<Mutex<(Sha256, u64)>>>,
+}
+
+/// How much is read at a time to work out a digest: fits the L2 cache.
+const HASH_BLOCK: usize = 256 * 1024;
+
+/// Files of this size and above are announced to the kernel as read in order.
+const READ_AHEAD_FROM: u64 = 1 << 20;
+
+impl OpenFile {
+    /// Takes a descriptor that was opened for reading.
+    ///
+    /// # Errors
+    /// [`DiskError::IsDirectory`] and [`DiskError::NotRegular`] for what is
+    /// no regular file.
+    pub fn new(fd: OwnedFd) -> Result<Self, DiskError> {
+        let stat = fstat(&fd)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Directory => return Err(DiskError::IsDirectory),
+            _ => return Err(DiskError::NotRegular),
+        }
+        let meta = Meta::of(&stat);
+        if meta.size >= READ_AHEAD_FROM {
+            // Only a hint.
+            let _ = fadvise(&fd, 0, None, Advice::Sequential);
+        }
+        Ok(Self {
+            fd,
+            meta,
+            stream: false,
+            hash: None,
+        })
+    }
+
+    /// Takes a descriptor that can only be read in order, whatever it is;
+    /// offsets are ignored.
+    ///
+    /// # Errors
+    /// When the descriptor is not open.
+    pub fn stream(fd: OwnedFd) -> Result<Self, DiskError> {
+        let meta = Meta::of(&fstat(&fd)?);
+        Ok(Self {
+            fd,
+            meta,
+            stream: true,
+            hash: None,
+        })
+    }
+
+    /// Works out the digest of what is read, as it is read. Only reads in
+    /// order count: each has to begin where the last one ended.
+    #[must_use]
+    pub fn hashing(mut self) -> Self {
+        self.hash = Some(Box::default());
+        self
+    }
+
+    fn hash(&self) -> Option<MutexGuard<'_, (Sha256, u64)>> {
+        Some(
+            self.hash
+                .as_ref()?
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// The digest of what has been read so far.
+    #[must_use]
+    pub fn hashed(&self) -> Option<Sha256Digest> {
+        Some(self.hash()?.0.clone().finalize().into())
+    }
+
+    /// The same file, to be read and hashed from its beginning.
+    ///
+    /// # Errors
+    /// When the system is short of descriptors.
+    pub fn again(&self) -> Result<Self, DiskError> {
+        let hash = self.hash.as_ref().map(|_| Box::default());
+        Ok(Self {
+            fd: rustix::io::dup(&self.fd)?,
+            meta: self.meta,
+            stream: self.stream,
+            hash,
+        })
+    }
+
+    /// Its state when it was opened.
+    #[must_use]
+    pub const fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Fills `block` with `len` bytes from `offset`; fewer at the end.
+    /// Answers how many.
+    ///
+    /// # Errors
+    /// Whatever the system reports.
+    pub fn read<B: Block>(
+        &self,
+        offset: u64,
+        len: usize,
+        block: &mut B,
+    ) -> Result<usize, DiskError> {
+        let got = self.fill(offset, &mut block.to_fill(len))?;
+        block.filled(got);
+        if let Some(mut hash) = self.hash()
+            && (self.stream || hash.1 == offset)
+        {
+            let mut left = got;
+            for slice in block.to_fill(got) {
+                let n = slice.len().min(left);
+                hash.0.update(&slice[..n]);
+                left -= n;
+            }
+            hash.1 += got as u64;
+        }
+        Ok(got)
+    }
+
+    fn fill(&self, offset: u64, slices: &mut [IoSliceMut<'_>]) -> Result<usize, DiskError> {
+        let mut rest = slices;
+        let mut got = 0usize;
+        IoSliceMut::advance_slices(&mut rest, 0); // steps over empty ones
+        while !rest.is_empty() {
+            let batch = rest.len().min(1024); // IOV_MAX
+            let result = if self.stream {
+                rest.first_mut()
+                    .map_or(Ok(0), |slice| read(&self.fd, &mut **slice))
+            } else {
+                preadv(&self.fd, &mut rest[..batch], offset + got as u64)
+            };
+            match result {
+                Ok(0) => break,
+                Ok(n) => {
+                    got += n;
+                    IoSliceMut::advance_slices(&mut rest, n);
+                }
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(got)
+    }
+
+    /// Like [`read`](Self::read), if all of it is in the page cache; `None`
+    /// (and an unusable content of `block`) if it is not.
+    ///
+    /// # Errors
+    /// Whatever the system reports.
+    pub fn read_cached<B: Block>(
+        &self,
+        offset: u64,
+        len: usize,
+        block: &mut B,
+    ) -> Result<Option<usize>, DiskError> {
+        let got = {
+            let mut slices = block.to_fill(len);
+            let batch = slices.len().min(1024);
+            let want: usize = slices.iter().map(|s| s.len()).sum();
+            match preadv2(
+                &self.fd,
+                &mut slices[..batch],
+                offset,
+                ReadWriteFlags::NOWAIT,
+            ) {
+                Ok(n) if n == want => n,
+                Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP) => return Ok(None),
+                Err(e) => return Err(e.into()),
+            }
+        };
+        block.filled(got);
+        Ok(Some(got))
+    }
+
+    /// The SHA-256 of the whole file, from `cache` or worked out now. Takes
+    /// about a second per gigabyte.
+    ///
+    /// # Errors
+    /// [`DiskError::Changed`] if the file changed meanwhile.
+    pub fn digest(&self, cache: &DigestCache) -> Result<Sha256Digest, DiskError> {
+        if let Some(digest) = cache.get(&self.meta) {
+            return Ok(digest);
+        }
+        let mut hasher = Sha256::new();
+        hash_range(&self.fd, 0, self.meta.size, &mut hasher)?;
+        if Meta::of(&fstat(&self.fd)?) != self.meta {
+            return Err(DiskError::Changed);
+        }
+        let digest = hasher.finalize().into();
+        cache.insert(self.meta, digest, SystemTime::now());
+        Ok(digest)
+    }
+}
+
+/// Feeds bytes `from..to` of a file to `hasher`.
+///
+/// # Errors
+/// [`DiskError::Changed`] if the file ends before `to`.
+pub(super) fn hash_range(
+    fd: &OwnedFd,
+    from: u64,
+    to: u64,
+    hasher: &mut Sha256,
+) -> Result<(), DiskError> {
+    let left = to.saturating_sub(from);
+    let mut buffer = vec![0; left.min(HASH_BLOCK as u64) as usize];
+    let mut at = from;
+    while at < to {
+        let want = (to - at).min(buffer.len() as u64) as usize;
+        match pread(fd, &mut buffer[..want], at) {
+            Ok(0) => return Err(DiskError::Changed),
+            Ok(n) => {
+                hasher.update(&buffer[..n]);
+                at += n as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
