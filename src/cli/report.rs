@@ -1,0 +1,131 @@
+//! What is printed about a running node.
+
+use super::node::{EngineInForce, InForce, Node};
+use crate::config::{Plan, StatsFormat};
+use crate::stats::{Format, Reporter, Snapshot};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+/// What was found and what is in force, for people: a line for each thing.
+pub fn in_force(found: &InForce) -> String {
+    let nic = &found.interface;
+    let mut text = format!(
+        "interface {}, driver {}, {} queue{}, MTU {}\n",
+        nic.name,
+        if nic.driver.is_empty() {
+            "unknown"
+        } else {
+            &nic.driver
+        },
+        nic.rx_queues,
+        if nic.rx_queues == 1 { "" } else { "s" },
+        nic.mtu,
+    );
+    let _ = write!(text, "XDP {}", found.attached.name());
+    if let Some(reason) = &found.native_refusal {
+        let _ = write!(text, " (native was refused: {reason})");
+    }
+    let (chunks, chunk) = found.memory;
+    let _ = writeln!(
+        text,
+        ", {} frames of {} bytes an engine, huge pages {}",
+        chunks,
+        chunk,
+        if found.huge_pages { "yes" } else { "no" },
+    );
+    for (n, EngineInForce { queues, core }) in found.engines.iter().enumerate() {
+        let _ = write!(text, "engine {n}: ");
+        for (i, (queue, zero_copy)) in queues.iter().enumerate() {
+            let comma = if i > 0 { ", " } else { "" };
+            let mode = if *zero_copy { "zero copy" } else { "copy" };
+            let _ = write!(text, "{comma}queue {queue} ({mode})");
+        }
+        let _ = match core {
+            Some(core) => writeln!(text, ", core {core}"),
+            None => writeln!(text, ", not pinned"),
+        };
+    }
+    if !found.unserved.is_empty() {
+        let queues: Vec<_> = found.unserved.iter().map(u32::to_string).collect();
+        let _ = writeln!(
+            text,
+            "warning: connections that the NIC puts on queue {} are refused by the kernel; \
+             take all queues, or have the NIC use fewer (`ethtool -L`)",
+            queues.join(", ")
+        );
+    }
+    let _ = write!(
+        text,
+        "addresses {} ({})",
+        found.addresses.join(", "),
+        if found.shared {
+            "shared with the kernel"
+        } else {
+            "own"
+        },
+    );
+    text
+}
+
+/// Prints statistics at intervals, and once at the end.
+#[derive(Debug)]
+pub struct Stats {
+    reporter: Option<(Reporter, Format)>,
+    interval: Duration,
+    start: Instant,
+    next: Instant,
+}
+
+impl Stats {
+    /// As the plan has it.
+    pub fn new(plan: &Plan) -> Self {
+        let format = match plan.file.stats.format {
+            StatsFormat::Off => None,
+            StatsFormat::Line => Some(Format::Line),
+            StatsFormat::Json => Some(Format::Json),
+        };
+        let interval = plan.file.stats.interval.get();
+        let start = Instant::now();
+        Self {
+            reporter: format.map(|f| (Reporter::new(f), f)),
+            interval,
+            start,
+            next: start + interval,
+        }
+    }
+
+    /// Prints if it is time to.
+    pub fn tick(&mut self, node: &Node) {
+        if self.reporter.is_some() && Instant::now() >= self.next {
+            self.next += self.interval;
+            self.print(&snapshots(node), false);
+        }
+    }
+
+    /// Prints the last line, after the engines have stopped.
+    pub fn last(&mut self, snapshots: &[Snapshot]) {
+        self.print(snapshots, true);
+    }
+
+    fn print(&mut self, snapshots: &[Snapshot], last: bool) {
+        if let Some((reporter, format)) = &mut self.reporter {
+            let line = reporter.line(self.start.elapsed(), snapshots, last);
+            // A reader that has gone away is no reason to stop.
+            let _ = match format {
+                Format::Line => writeln!(std::io::stderr(), "{line}"),
+                Format::Json => writeln!(std::io::stdout(), "{line}"),
+            };
+        }
+    }
+}
+
+/// The engines' counters. The steering program's are of the whole interface,
+/// and are shown with the first engine.
+pub fn snapshots(node: &Node) -> Vec<Snapshot> {
+    let mut snapshots = node.board().read();
+    if let Some(first) = snapshots.first_mut() {
+        first.steering = node.steering();
+    }
+    snapshots
+}

@@ -1,0 +1,109 @@
+//! `fullbore serve`.
+
+use super::args::ServeArgs;
+use super::failure::{Exit, Failure};
+use super::node::{Node, NodeError};
+use super::options;
+use super::report::{self, Stats};
+use super::signals::Interrupt;
+use crate::transfer::app::{Server, ServerError};
+use std::time::Duration;
+
+/// How often the main thread looks around.
+const TICK: Duration = Duration::from_millis(20);
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        let exit = match error {
+            ServerError::Threads(_) => Exit::Failed,
+            ServerError::Root(_) | ServerError::Token(_) => Exit::File,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        let exit = match error {
+            NodeError::Panicked | NodeError::Io { .. } => Exit::Failed,
+            _ => Exit::Interface,
+        };
+        Self::new(exit, error)
+    }
+}
+
+/// Serves until a signal comes.
+pub fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let mut source = args.interface.source()?;
+    let serve = &mut source.file.serve;
+    if !args.port.is_empty() {
+        serve.ports.clone_from(&args.port);
+    }
+    serve.writable |= args.writable;
+    if args.token_file.is_some() {
+        serve.token_file.clone_from(&args.token_file);
+    }
+    let dir =
+        args.dir
+            .clone()
+            .or_else(|| serve.root.clone())
+            .ok_or_else(|| {
+                Failure::new(Exit::Usage, "no directory to serve is named")
+            .hint("fullbore serve DIR --on INTERFACE, or `root` under [serve] of the configuration")
+            })?;
+    let plan = source.plan()?;
+
+    let interrupt = Interrupt::install()?;
+    let node_options = options::node(&plan)?;
+    let server = Server::start(options::server(&plan, dir.clone())?)?;
+    let node = Node::start(&node_options, |_| server.app())?;
+    eprintln!("{}", report::in_force(node.in_force()));
+
+    let mut stats = Stats::new(&plan);
+    let mut announced = false;
+    while !interrupt.requested() && !node.has_ended() {
+        if !announced && server.listening() == node_options.engines.len() {
+            announced = true;
+            let ports: Vec<_> = plan
+                .file
+                .serve
+                .ports
+                .iter()
+                .map(|p| p.get().to_string())
+                .collect();
+            eprintln!(
+                "serving {} on port {}, {}",
+                dir.display(),
+                ports.join(", "),
+                if plan.file.serve.writable {
+                    "writable"
+                } else {
+                    "read-only"
+                },
+            );
+        }
+        std::thread::sleep(TICK);
+        node.tend();
+        stats.tick(&node);
+    }
+    node.stop();
+    let board = node.board().clone();
+    let steering = node.steering();
+    let ended = node.join()?;
+    let mut snapshots = board.read();
+    if let Some(first) = snapshots.first_mut() {
+        first.steering = steering;
+    }
+    stats.last(&snapshots);
+    if let Some(failure) = server.failure() {
+        return Err(Failure::new(Exit::Interface, failure));
+    }
+    let lost: u32 = ended.iter().map(|e| e.ledger.outstanding()).sum();
+    if lost > 0 {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("{lost} frames are missing from the ledger, which is a defect of fullbore"),
+        ));
+    }
+    Ok(())
+}
