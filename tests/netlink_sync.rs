@@ -12,6 +12,8 @@ use fullbore::stack::kernel::{KernelConfig, KernelRequest, KernelUpdate, Neighbo
 use fullbore::stack::route::RouteKind;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Times that a neighbour table is rewritten to flood the news.
+const ROUNDS: u8 = 30;
 
 fn enter_new_namespace() {
     // SAFETY: no memory is involved; only this thread changes its namespace.
@@ -207,7 +209,8 @@ fn an_engine_that_does_not_read_still_gets_the_final_state() {
     with_pair(|| {
         let (_sync, feeds) = KernelSync::start("fbn0", vec![None]).unwrap();
         let mut batch = String::new();
-        for round in 1..=3 {
+        // More than the thread's socket holds, so that news is lost.
+        for round in 1..=ROUNDS {
             for host in 10..250 {
                 batch += &format!(
                     "neigh replace 192.0.2.{host} lladdr 02:00:00:00:{round:02x}:{host:02x} \
@@ -223,7 +226,9 @@ fn an_engine_that_does_not_read_still_gets_the_final_state() {
         let mut last = HashMap::new();
         let right = |last: &HashMap<IpAddr, NeighbourState>| {
             (10..250u8).all(|host| {
-                let mac = format!("02:00:00:00:03:{host:02x}").parse().unwrap();
+                let mac = format!("02:00:00:00:{ROUNDS:02x}:{host:02x}")
+                    .parse()
+                    .unwrap();
                 last.get(&IpAddr::from([192, 0, 2, host])) == Some(&NeighbourState::Reachable(mac))
             })
         };

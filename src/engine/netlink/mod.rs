@@ -44,6 +44,9 @@ const GATHER: Duration = Duration::from_millis(20);
 const DUMP_GAP: Duration = Duration::from_millis(500);
 /// When to try again to give updates to an engine whose channel was full.
 const RETRY: Duration = Duration::from_millis(10);
+/// How long to let a flood of news that was too much run on before all is
+/// read again.
+const RESYNC: Duration = Duration::from_millis(50);
 /// When to try again after netlink has failed.
 const RECONNECT: Duration = Duration::from_secs(1);
 /// Bound on one request to the kernel.
@@ -304,16 +307,23 @@ struct Worker {
 impl Worker {
     async fn run(mut self) {
         loop {
-            let outcome = self.session().await;
-            if let (Err(error), Some(first)) = (outcome, self.first.take()) {
-                let _ = first.send(Err(error));
-                return;
-            }
-            sleep(RECONNECT).await;
+            let pause = match self.session().await {
+                Ok(()) => RESYNC,
+                Err(error) => {
+                    if let Some(first) = self.first.take() {
+                        let _ = first.send(Err(error));
+                        return;
+                    }
+                    RECONNECT
+                }
+            };
+            sleep(pause).await;
         }
     }
 
-    /// Follows the kernel until netlink fails.
+    /// Follows the kernel until news was lost or netlink fails. After a loss
+    /// the socket still holds news from before it, which would replace what a
+    /// dump says: it takes a new socket, then a dump, to be right again.
     async fn session(&mut self) -> Result<(), NetlinkError> {
         let groups = [
             MulticastGroup::Link,
@@ -350,10 +360,7 @@ impl Worker {
                                 (Instant::now() + GATHER).max(last_dump + DUMP_GAP),
                             );
                         }
-                        News::Lost => {
-                            dump_at = Some(Instant::now());
-                            self.dump_neighbours(&handle).await?;
-                        }
+                        News::Lost => return Ok(()),
                     },
                     None => return Err(NetlinkError::Kernel("the socket was closed".to_owned())),
                 },
