@@ -220,6 +220,8 @@ fn tcp(tcp: &config::Tcp) -> tcp::Config {
         sack: tcp.sack,
         syn_cookies: tcp.syn_cookies,
         nodelay: tcp.no_delay,
+        max_segment: tcp.max_segment.map(|n| small(n.get())),
+        defer_accept: tcp.defer_accept.on().map(config::Span::get),
         delayed_ack: match tcp.delayed_ack {
             OrOff::On(delay) => delay.get(),
             OrOff::Off => Duration::ZERO,

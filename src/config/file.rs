@@ -361,6 +361,8 @@ table! {
         sack: bool = true,
         delayed_ack: OrOff<Span<{ MS }, { 500 * MS }>> = OrOff::On(Span::micros(40 * MS)),
         no_delay: bool = true,
+        max_segment: Option<Count<88, 65_495>> = None,
+        defer_accept: OrOff<Span<{ 100 * MS }, { HOUR }>> = OrOff::Off,
         keepalive: OrOff<Span<{ SECOND }, { 24 * HOUR }>> = OrOff::Off,
         keepalive_interval: Option<Span<{ SECOND }, { HOUR }>> = None,
         keepalive_probes: Option<Count<1, 100>> = None,

@@ -82,6 +82,40 @@ impl<M: Send> Context<'_, M> {
         self.with(flow, |conn, _| conn.set_nodelay(nodelay));
     }
 
+    /// Whether to hold small segments back until they are full, for up to
+    /// 200 ms.
+    pub fn set_cork(&mut self, flow: Flow, cork: bool) {
+        self.with(flow, |conn, _| conn.set_cork(cork));
+    }
+
+    /// Caps the payload of segments, options included, in bytes.
+    pub fn set_max_segment(&mut self, flow: Flow, most: u16) {
+        self.with(flow, |conn, _| conn.set_max_segment(most));
+    }
+
+    /// Idle time before the first keepalive probe, or none; then the time
+    /// between probes, and the unanswered ones that end the connection.
+    pub fn set_keepalive(
+        &mut self,
+        flow: Flow,
+        idle: Option<Duration>,
+        interval: Duration,
+        probes: u8,
+    ) {
+        let now = self.core.now;
+        self.with(flow, |conn, _| {
+            conn.set_keepalive_interval(interval);
+            conn.set_keepalive_probes(probes);
+            conn.set_keepalive(now, idle);
+        });
+    }
+
+    /// Longest time that sent data may stay unacknowledged (RFC 5482);
+    /// `None` leaves it to the number of retries.
+    pub fn set_user_timeout(&mut self, flow: Flow, longest: Option<Duration>) {
+        self.with(flow, |conn, _| conn.set_user_timeout(longest));
+    }
+
     /// The peer's address and port.
     #[must_use]
     pub fn peer(&self, flow: Flow) -> Option<SocketAddr> {

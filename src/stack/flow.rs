@@ -297,6 +297,9 @@ fn add_counters(sum: &mut TcpCounters, conn: &Connection) {
     sum.bytes_in += c.bytes_received;
     sum.bytes_acked += c.bytes_acked;
     sum.retransmits += c.retransmits;
+    sum.fast_retransmits += c.fast_retransmits;
+    sum.window_probes += c.window_probes;
+    sum.keepalives += c.keepalives;
     sum.timeouts += c.timeouts;
     sum.tail_loss_probes += c.probes;
     sum.spurious += c.undone;

@@ -28,6 +28,12 @@ pub struct Config {
     /// Whether to send small segments at once (no Nagle algorithm, RFC 9293
     /// section 3.7.4).
     pub nodelay: bool,
+    /// Largest payload of a segment, without options, in either direction;
+    /// `None` leaves it to the path. Below 88 counts as 88.
+    pub max_segment: Option<u16>,
+    /// For how long an incoming connection on which the peer has sent nothing
+    /// is kept from the application; `None` tells at once.
+    pub defer_accept: Option<Duration>,
     /// Longest time an acknowledgement is held back (RFC 9293 section
     /// 3.8.6.3: below 500 ms).
     pub delayed_ack: Duration,
@@ -71,6 +77,8 @@ impl Default for Config {
             sack: true,
             syn_cookies: true,
             nodelay: false,
+            max_segment: None,
+            defer_accept: None,
             delayed_ack: Duration::from_millis(40),
             min_rto: Duration::from_millis(200),
             max_rto: Duration::from_secs(120),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cookie::Decoded;
+use super::counters::Counters;
 use super::loss::Recovery;
 use super::rack::Rack;
 use super::recv::Receive;
@@ -15,13 +16,14 @@ use crate::congestion::Controller;
 use crate::frame::{Packet, Pool};
 use crate::time::Instant;
 use crate::wire::tcp::{Header, Options, SeqNumber};
+use crate::wire::{eth, ipv6};
 
 /// Largest payload assumed of a peer that does not say: RFC 9293 section
 /// 3.7.1 for IPv4.
 const DEFAULT_MSS: u16 = 536;
 /// Smallest payload that we let a peer force on us; smaller ones multiply
 /// the cost of every byte.
-const MIN_MSS: u16 = 88;
+pub(super) const MIN_MSS: u16 = 88;
 /// Options on every segment once timestamps are agreed on, padding included.
 pub const TIMESTAMPS_LEN: u16 = 12;
 /// Acknowledgements sent at once at the start, while the peer is in slow
@@ -96,6 +98,9 @@ pub(super) struct Pending {
     pub force: bool,
     /// The first segment, whatever the congestion window says: a time-out.
     pub first_again: bool,
+    /// The last segment although it is not full: the application wants it
+    /// out, or it has waited long enough.
+    pub push: bool,
     /// A reset in answer to a segment that is not of this connection: its
     /// sequence number.
     pub refusal: Option<SeqNumber>,
@@ -105,6 +110,8 @@ pub(super) struct Pending {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Events {
     pub connected: bool,
+    /// `connected` waits for the peer's first bytes.
+    pub deferred: bool,
     pub readable: bool,
     pub writable: bool,
     pub peer_closed: bool,
@@ -139,6 +146,9 @@ pub struct Connection {
     /// Both ends scale their windows.
     pub(super) scaling: bool,
     pub(super) nodelay: bool,
+    pub(super) cork: bool,
+    /// Largest payload, without options, that the path is believed to take.
+    pub(super) path_mss: u16,
     /// Our own largest payload for the MSS option.
     pub(super) mss: u16,
     pub(super) headroom: u16,
@@ -159,6 +169,8 @@ pub struct Connection {
     pub(super) round_end: SeqNumber,
     /// Consecutive time-outs, or probes without answer.
     pub(super) timeouts: u8,
+    /// Zero-window probes since the window shut, answered or not.
+    pub(super) probes: u8,
     pub(super) keepalives: u8,
     /// When SND.UNA last advanced, or something was sent after nothing was in
     /// flight.
@@ -172,43 +184,13 @@ pub struct Connection {
     pub(super) counters: Counters,
 }
 
-/// What happened to a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Segments sent, retransmissions included.
-    pub segments_sent: u64,
-    /// Segments received.
-    pub segments_received: u64,
-    /// Payload bytes acknowledged by the peer.
-    pub bytes_acked: u64,
-    /// Payload bytes received in order.
-    pub bytes_received: u64,
-    /// Segments sent again.
-    pub retransmits: u64,
-    /// Retransmission time-outs.
-    pub timeouts: u64,
-    /// Fast recoveries.
-    pub recoveries: u64,
-    /// Recoveries and time-outs found to have been mistaken.
-    pub undone: u64,
-    /// Tail loss probes.
-    pub probes: u64,
-    /// Segments that arrived out of order.
-    pub out_of_order: u64,
-    /// Segments, or parts of them, that had arrived before.
-    pub duplicates: u64,
-    /// Segments refused by the timestamp check (RFC 7323 section 5).
-    pub paws: u64,
-    /// Challenge acknowledgements (RFC 5961).
-    pub challenges: u64,
-    /// Segments whose payload was dropped for want of room.
-    pub no_room: u64,
-}
-
 impl Connection {
     fn new(s: &Setup<'_>, state: State, passive: bool) -> Self {
         let config = Arc::clone(s.config);
-        let mss = s.mss.max(MIN_MSS);
+        let path_mss = s.mss.max(MIN_MSS);
+        let mss = config
+            .max_segment
+            .map_or(path_mss, |most| path_mss.min(most.max(MIN_MSS)));
         Self {
             ports: s.ports,
             state,
@@ -231,6 +213,8 @@ impl Connection {
             sack: false,
             scaling: false,
             nodelay: config.nodelay,
+            cork: false,
+            path_mss,
             mss,
             headroom: s.headroom,
             passive,
@@ -241,6 +225,7 @@ impl Connection {
             cwnd_limited: None,
             round_end: s.iss,
             timeouts: 0,
+            probes: 0,
             keepalives: 0,
             progress_at: s.now,
             last_sent_at: s.now,
@@ -379,6 +364,17 @@ impl Connection {
     /// The next thing that the application wants to know.
     pub fn poll_event(&mut self) -> Option<Event> {
         let e = &mut self.events;
+        if e.deferred {
+            // Who is gone before sending anything is never told of.
+            e.connected &= e.closed.is_none();
+            if !(e.readable || e.peer_closed || e.closed.is_some()) {
+                return None;
+            }
+            e.deferred = false;
+            if self.state.can_send() {
+                self.timers.stop(Timer::Close);
+            }
+        }
         if std::mem::take(&mut e.connected) {
             return Some(Event::Connected);
         }
@@ -465,6 +461,11 @@ impl Connection {
         if let Some(old) = self.spare.replace(packet) {
             pool.free(old);
         }
+    }
+
+    /// Whether the path is IPv6: by the room that its headers take.
+    pub(super) const fn is_ipv6(&self) -> bool {
+        self.headroom >= (eth::HEADER_LEN + ipv6::HEADER_LEN) as u16
     }
 
     /// Value of the timestamp clock: milliseconds (RFC 7323 section 5.4).

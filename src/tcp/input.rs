@@ -34,6 +34,7 @@ impl Connection {
     ) {
         let _ = ce; // ECN is never negotiated, so nobody may mark us.
         self.counters.segments_received += 1;
+        self.counters.data_segments_received += u64::from(!packet.is_empty());
         let mut packet = Some(packet);
         let _ = match self.state {
             State::Closed => DONE,
@@ -131,6 +132,10 @@ impl Connection {
             self.cc.set_cwnd(u32::from(self.snd.mss));
         }
         self.events.connected = true;
+        if let Some(longest) = self.config.defer_accept.filter(|_| self.passive) {
+            self.events.deferred = true;
+            self.timers.set(Timer::Close, now + longest);
+        }
         self.rearm_keepalive(now);
     }
 
@@ -284,6 +289,7 @@ impl Connection {
             // The peer lives; whether the window opened shows when sending.
             self.timeouts = 0;
             if self.snd.wnd > wnd {
+                self.probes = 0;
                 self.rtt.reset_backoff();
                 self.timers.stop(Timer::Persist);
             }
@@ -449,6 +455,7 @@ impl Connection {
         let mss = mss.saturating_sub(options);
         // Smaller than any path may be is a lie.
         if mss < self.snd.mss && mss >= 256 {
+            self.path_mss = mss + options;
             self.snd.mss = mss;
             self.cc.set_smss(u32::from(mss));
             for i in 0..self.snd.sent_count() {

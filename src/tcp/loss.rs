@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::CaState;
 use super::connection::Connection;
 use super::send::Segment;
 use super::timers::Timer;
@@ -57,6 +58,27 @@ impl Recovery {
         matches!(self.phase, Phase::Open)
     }
 
+    /// Whether a loss that was found before a time-out is being repaired.
+    pub const fn is_fast(&self) -> bool {
+        matches!(self.phase, Phase::Fast { .. })
+    }
+
+    /// How congestion control stands, in Linux's words. `sacked` says that
+    /// something was selectively acknowledged.
+    pub const fn ca_state(&self, sacked: bool) -> CaState {
+        match self.phase {
+            Phase::Open if sacked || self.dup_acks > 0 => CaState::Disorder,
+            Phase::Open => CaState::Open,
+            Phase::Fast { .. } => CaState::Recovery,
+            Phase::Loss { .. } => CaState::Loss,
+        }
+    }
+
+    /// Duplicate acknowledgements in a row, counted without SACK.
+    pub const fn dup_acks(&self) -> u32 {
+        self.dup_acks
+    }
+
     /// A retransmission went out.
     pub fn retransmitted(&mut self, bytes: u32) {
         if let Some(n) = &mut self.undo_left {
@@ -77,6 +99,8 @@ impl Recovery {
 struct Progress {
     acked: u32,
     delivered: u32,
+    /// Segments delivered.
+    segments: u32,
     rtt: Option<Duration>,
     dsack: bool,
 }
@@ -106,6 +130,7 @@ impl Connection {
         if let Some(rtt) = p.rtt {
             self.rtt.sample(now, rtt, &self.config);
         }
+        self.counters.delivered += u64::from(p.segments);
         self.rack.adapt(&self.snd, p.dsack);
         self.finish_probe(now, h.ack, p.dsack, in_flight);
         if advanced {
@@ -151,6 +176,7 @@ impl Connection {
             p.acked += s.seq_len();
             if !s.sacked {
                 p.delivered += s.seq_len();
+                p.segments += 1;
                 let spurious = self.is_spurious(&s, h);
                 self.rack.delivered(now, &s, min_rtt, spurious);
                 // Karn's rule; an echo of the last transmission or a later one
@@ -191,6 +217,7 @@ impl Connection {
             let inside = second.is_some_and(|s| s.0.le(left) && right.le(s.1));
             if i == 0 && (right.le(h.ack) || inside) {
                 p.dsack = true;
+                self.counters.dsacks += 1;
                 self.take_dsack(left, right);
                 continue;
             }
@@ -214,6 +241,7 @@ impl Connection {
                     let spurious = self.is_spurious(s, h);
                     self.rack.delivered(now, s, self.rtt.min(), spurious);
                     p.delivered += s.seq_len();
+                    p.segments += 1;
                     if s.sent == 1 {
                         let rtt = now.since(s.sent_at);
                         p.rtt = Some(p.rtt.map_or(rtt, |r| r.min(rtt)));

@@ -7,6 +7,7 @@
 mod config;
 mod connection;
 pub mod cookie;
+mod counters;
 mod info;
 mod input;
 pub mod isn;
@@ -19,13 +20,15 @@ mod rtt;
 mod send;
 mod timeout;
 mod timers;
+mod tune;
 mod user;
 
 use std::fmt;
 
 pub use config::Config;
-pub use connection::{Connection, Counters, Ports, Setup};
-pub use info::Info;
+pub use connection::{Connection, Ports, Setup};
+pub use counters::Counters;
+pub use info::{CaState, Info};
 pub use output::write_bare;
 
 /// State of a connection (RFC 9293 section 3.3.2). LISTEN is not one of a
@@ -114,6 +117,8 @@ pub enum Event {
 
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(test)]
+mod option_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

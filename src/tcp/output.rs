@@ -127,9 +127,8 @@ impl Connection {
         if end.gt(edge) {
             return self.send_into_small_window(now, i, edge, pool, t);
         }
-        let last = end == self.snd.tail();
-        let nagle = len < mss && last && !fin && outstanding > 0 && !self.nodelay;
-        if nagle {
+        let partial = len < mss && end == self.snd.tail() && !fin;
+        if partial && self.holds_back(now) {
             return None;
         }
         let in_flight = self.in_flight();
@@ -257,17 +256,30 @@ impl Connection {
 
     /// Bookkeeping after segment `i` was sent.
     fn sent_segment(&mut self, now: Instant, i: usize, again: bool) {
-        let Some(len) = self.snd.get(i).map(super::send::Segment::seq_len) else {
+        let Some(s) = self.snd.get(i) else {
             return;
         };
+        let (seq_len, len, end) = (s.seq_len(), s.len, s.end());
         let nothing_in_flight = !self.snd.has_sent();
         self.snd.mark_sent(i, now);
         self.last_sent_at = now;
+        let payload = u64::from(len);
+        self.counters.data_segments_sent += u64::from(payload > 0);
+        self.counters.bytes_sent += payload;
         if again {
             self.counters.retransmits += 1;
-            self.recovery.retransmitted(len);
+            self.counters.bytes_retransmitted += payload;
+            self.counters.fast_retransmits += u64::from(self.recovery.is_fast());
+            self.recovery.retransmitted(seq_len);
         } else {
-            self.recovery.sent(len);
+            self.recovery.sent(seq_len);
+            if self.cork {
+                // The time of a partial segment begins when it is held.
+                self.timers.stop(Timer::Cork);
+            }
+            if len < self.snd.mss {
+                self.partial_sent(end);
+            }
         }
         if nothing_in_flight {
             self.progress_at = now;

@@ -25,6 +25,8 @@ pub struct Rack {
     /// Highest sequence delivered.
     fack: SeqNumber,
     pub reordering_seen: bool,
+    /// Segments delivered after one that was sent later.
+    pub reorderings: u32,
     reo_wnd_mult: u8,
     reo_wnd_persist: u8,
     /// A duplicate was reported in the round that ends here.
@@ -43,6 +45,7 @@ impl Rack {
             rtt: Duration::ZERO,
             fack: iss,
             reordering_seen: false,
+            reorderings: 0,
             reo_wnd_mult: 1,
             reo_wnd_persist: 0,
             dsack_round: None,
@@ -59,6 +62,7 @@ impl Rack {
             self.fack = end;
         } else if end.lt(self.fack) && s.sent == 1 {
             self.reordering_seen = true;
+            self.reorderings = self.reorderings.saturating_add(1);
         }
         let rtt = now.since(s.sent_at);
         if s.sent > 1 && (spurious || rtt < min_rtt) {

@@ -74,6 +74,11 @@ impl Rtt {
         self.backoff = (self.backoff + 1).min(31);
     }
 
+    /// Doublings in force.
+    pub const fn backoff(&self) -> u8 {
+        self.backoff
+    }
+
     /// New data was acknowledged: the next time-out is not backed off.
     pub const fn reset_backoff(&mut self) {
         self.backoff = 0;

@@ -75,6 +75,8 @@ pub struct Send {
     pub scale: u8,
     /// Largest payload that we send, options subtracted.
     pub mss: u16,
+    /// Behind the last segment sent that was not full.
+    pub small_end: SeqNumber,
     segments: VecDeque<Segment>,
     /// How many of them have been sent; the rest follow.
     sent: usize,
@@ -99,6 +101,7 @@ impl Send {
             max_wnd: 0,
             scale: 0,
             mss,
+            small_end: iss,
             segments: VecDeque::new(),
             sent: 0,
             tail: iss,
@@ -142,6 +145,14 @@ impl Send {
     /// Bytes marked lost.
     pub const fn lost(&self) -> u32 {
         self.lost
+    }
+
+    /// How many of the segments sent `which` holds for. Looks at each.
+    pub fn count_sent(&self, which: impl Fn(&Segment) -> bool) -> u32 {
+        self.segments
+            .range(..self.sent)
+            .filter(|s| which(s))
+            .count() as u32
     }
 
     /// The estimate of what is in the network, as RFC 6675 pipe: sent, not

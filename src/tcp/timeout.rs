@@ -15,6 +15,9 @@ impl Connection {
             }
             self.timers.stop(timer);
             match timer {
+                Timer::Close if self.events.deferred && self.state.can_send() => {
+                    self.events.deferred = false;
+                }
                 Timer::Close => self.end(Reason::Finished, pool),
                 Timer::Reorder => self.reorder_timeout(now),
                 Timer::Probe => {
@@ -25,6 +28,7 @@ impl Connection {
                 Timer::Persist => self.persist_timeout(now, pool),
                 Timer::Keepalive => self.keepalive_timeout(now, pool),
                 Timer::Ack => self.ack.now = true,
+                Timer::Cork => self.push(),
                 // Polling for output is all it takes.
                 Timer::Retry => {}
             }
@@ -84,6 +88,8 @@ impl Connection {
         } else {
             self.pending.probe = true;
             self.timeouts += 1;
+            self.probes = self.probes.saturating_add(1);
+            self.counters.window_probes += 1;
         }
         self.rtt.back_off();
         self.timers.set(Timer::Persist, now + self.rto());
@@ -100,11 +106,22 @@ impl Connection {
                 .set(Timer::Keepalive, self.last_received_at + idle);
             return;
         }
-        if self.keepalives >= self.config.keepalive_probes {
+        if self.snd.has_sent() || self.snd.has_unsent() {
+            // What is sent finds out as well.
+            self.timers.set(Timer::Keepalive, now + idle);
+            return;
+        }
+        // A user time-out takes the place of the number of probes.
+        let dead = match self.config.user_timeout {
+            Some(longest) => self.keepalives > 0 && quiet >= longest,
+            None => self.keepalives >= self.config.keepalive_probes,
+        };
+        if dead {
             self.give_up(pool);
             return;
         }
-        self.keepalives += 1;
+        self.keepalives = self.keepalives.saturating_add(1);
+        self.counters.keepalives += 1;
         self.pending.probe = true;
         self.timers
             .set(Timer::Keepalive, now + self.config.keepalive_interval);

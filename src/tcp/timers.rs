@@ -21,11 +21,14 @@ pub enum Timer {
     Retry,
     /// Keepalive (RFC 9293 section 3.8.4).
     Keepalive,
-    /// End of TIME-WAIT, or of a wait for the peer's FIN.
+    /// End of TIME-WAIT, of a wait for the peer's FIN, or of one for the first
+    /// bytes of a peer that has connected.
     Close,
+    /// A partial segment has been held back long enough.
+    Cork,
 }
 
-const COUNT: usize = 8;
+const COUNT: usize = 9;
 
 /// All timers, in the order in which those due at once are handled.
 pub const ALL: [Timer; COUNT] = [
@@ -35,6 +38,7 @@ pub const ALL: [Timer; COUNT] = [
     Timer::Rto,
     Timer::Persist,
     Timer::Keepalive,
+    Timer::Cork,
     Timer::Retry,
     Timer::Ack,
 ];

@@ -182,12 +182,6 @@ impl Connection {
         self.wants_room
     }
 
-    /// Sends small segments at once from now on, or not (RFC 9293 section
-    /// 3.7.4).
-    pub const fn set_nodelay(&mut self, nodelay: bool) {
-        self.nodelay = nodelay;
-    }
-
     /// Ends our stream: a FIN behind what is queued (RFC 9293 section
     /// 3.10.4). The peer may go on sending.
     pub fn shutdown(&mut self) {

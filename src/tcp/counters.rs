@@ -1,0 +1,54 @@
+//! What happened to a connection, in numbers.
+
+/// What happened to a connection. In brackets: what `tcp_info` of Linux calls
+/// it, where it has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Segments sent, retransmissions included (`segs_out`).
+    pub segments_sent: u64,
+    /// Segments received (`segs_in`).
+    pub segments_received: u64,
+    /// Segments sent that carried payload (`data_segs_out`).
+    pub data_segments_sent: u64,
+    /// Segments received that carried payload (`data_segs_in`).
+    pub data_segments_received: u64,
+    /// Payload bytes sent, retransmissions included (`bytes_sent`).
+    pub bytes_sent: u64,
+    /// Payload bytes sent again (`bytes_retrans`).
+    pub bytes_retransmitted: u64,
+    /// Payload bytes acknowledged by the peer (`bytes_acked`).
+    pub bytes_acked: u64,
+    /// Payload bytes received in order (`bytes_received`).
+    pub bytes_received: u64,
+    /// Segments delivered, SYN and FIN included: acknowledged cumulatively or
+    /// selectively for the first time (`delivered`).
+    pub delivered: u64,
+    /// Segments sent again (`total_retrans`).
+    pub retransmits: u64,
+    /// Of those, in fast recovery.
+    pub fast_retransmits: u64,
+    /// Retransmission time-outs.
+    pub timeouts: u64,
+    /// Fast recoveries.
+    pub recoveries: u64,
+    /// Recoveries and time-outs found to have been mistaken.
+    pub undone: u64,
+    /// Tail loss probes.
+    pub probes: u64,
+    /// Zero-window probes.
+    pub window_probes: u64,
+    /// Keepalive probes.
+    pub keepalives: u64,
+    /// Duplicates that the peer reported (RFC 2883; `dsack_dups`).
+    pub dsacks: u64,
+    /// Segments that arrived out of order (`rcv_ooopack`).
+    pub out_of_order: u64,
+    /// Segments, or parts of them, that had arrived before.
+    pub duplicates: u64,
+    /// Segments refused by the timestamp check (RFC 7323 section 5).
+    pub paws: u64,
+    /// Challenge acknowledgements (RFC 5961).
+    pub challenges: u64,
+    /// Segments whose payload was dropped for want of room.
+    pub no_room: u64,
+}
