@@ -370,7 +370,7 @@ table! {
         min_rto: Span<{ MS }, { 60 * SECOND }> = Span::micros(200 * MS),
         max_rto: Span<{ SECOND }, { 300 * SECOND }> = Span::micros(120 * SECOND),
         retries: Count<1, 100> = Count::clamped(15),
-        syn_retries: Count<0, 20> = Count::clamped(6),
+        syn_retries: Count<0, 20> = Count::clamped(7),
         synack_retries: Count<0, 20> = Count::clamped(5),
         syn_cookies: bool = true,
         backlog: Count<1, 65_536> = Count::clamped(1024),

@@ -1,6 +1,6 @@
 //! What an application can do.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +55,21 @@ impl<M: Send> Context<'_, M> {
     pub fn connect(&mut self, remote: SocketAddr) -> Result<Flow, ConnectError> {
         let core = &mut *self.core;
         core.stack.connect(core.now, &mut core.pool, remote)
+    }
+
+    /// As [`connect`](Self::connect), from the own address `local`.
+    ///
+    /// # Errors
+    /// When nothing could even be sent, or `local` is no own address of the
+    /// same family.
+    pub fn connect_from(
+        &mut self,
+        local: IpAddr,
+        remote: SocketAddr,
+    ) -> Result<Flow, ConnectError> {
+        let core = &mut *self.core;
+        core.stack
+            .connect_from(core.now, &mut core.pool, Some(local), remote)
     }
 
     /// Sends what is pending, then the end of the stream (FIN). The peer may

@@ -97,7 +97,9 @@ impl World {
 pub struct Host {
     /// Its address and network.
     pub address: Prefix,
-    /// Routes beyond that network.
+    /// Further addresses.
+    pub addresses: Vec<Prefix>,
+    /// Routes beyond these networks.
     pub routes: Vec<Route>,
     /// Its Ethernet address.
     pub mac: Mac,
@@ -125,6 +127,7 @@ impl Host {
         };
         Self {
             address,
+            addresses: Vec::new(),
             routes: Vec::new(),
             mac: Mac([2, 0, 0, 0, 0, last]),
             mtu: 1500,
@@ -164,7 +167,7 @@ impl Host {
             mac: self.mac,
             mtu: self.mtu,
             vlan: None,
-            addresses: vec![self.address],
+            addresses: [vec![self.address], self.addresses].concat(),
             routes: self.routes,
             verify: true,
             ttl: 64,

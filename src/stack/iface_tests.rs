@@ -767,6 +767,19 @@ fn reports_about_our_segments_are_passed_on() {
 }
 
 #[test]
+fn source_quench_and_time_exceeded_change_nothing() {
+    let mut a = Host::a();
+    let ours = tcp_frame(B, "10.0.0.1", "192.0.2.9", b"")[14..].to_vec();
+    // Source quench, time exceeded, parameter problem, redirect.
+    for kind in [4, 11, 12, 5] {
+        let frame = icmp("10.0.0.254", "10.0.0.1", A, |out| {
+            icmpv4::Message::Other { kind, code: 0 }.emit(out, &ours)
+        });
+        assert_eq!(a.dropped(at(0), &frame), DropReason::IcmpIgnored, "{kind}");
+    }
+}
+
+#[test]
 fn a_believed_path_mtu_lowers_the_segment_size_for_its_time() {
     let (mut a, mut b) = (Host::a(), Host::b());
     a.iface.path(at(0), None, ip("10.0.0.2"));

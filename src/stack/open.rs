@@ -1,6 +1,6 @@
 //! How connections begin, and what the application is told of them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Stack;
 use super::flow::{Flow, Phase, Route, Slot, Tuple};
@@ -106,12 +106,28 @@ impl Stack {
         pool: &mut Pool,
         remote: SocketAddr,
     ) -> Result<Flow, ConnectError> {
+        self.connect_from(now, pool, None, remote)
+    }
+
+    /// As [`connect`](Self::connect), from the own address `local` rather
+    /// than from the one that the route suggests (RFC 9293 section 3.9.1.1,
+    /// MUST-43).
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub fn connect_from(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        local: Option<IpAddr>,
+        remote: SocketAddr,
+    ) -> Result<Flow, ConnectError> {
         if self.closing {
             return Err(ConnectError::Stopping);
         }
         let plan = self
             .iface
-            .plan(now, None, remote.ip())
+            .plan(now, local, remote.ip())
             .map_err(|why| ConnectError::NoRoute(remote, why))?;
         if !self.make_room(pool) {
             return Err(ConnectError::TooManyFlows);

@@ -18,8 +18,7 @@ use crate::time::Instant;
 use crate::wire::tcp::{Header, Options, SeqNumber};
 use crate::wire::{eth, ipv6};
 
-/// Largest payload assumed of a peer that does not say: RFC 9293 section
-/// 3.7.1 for IPv4.
+/// Largest payload assumed of a peer that does not say, over IPv4.
 const DEFAULT_MSS: u16 = 536;
 /// Smallest payload that we let a peer force on us; smaller ones multiply
 /// the cost of every byte.
@@ -29,6 +28,12 @@ pub const TIMESTAMPS_LEN: u16 = 12;
 /// Acknowledgements sent at once at the start, while the peer is in slow
 /// start.
 const QUICK_ACKS: u8 = 16;
+
+/// Largest payload assumed of a peer that does not say (RFC 9293 section
+/// 3.7.1, MUST-15).
+pub(super) const fn default_mss(ipv6: bool) -> u16 {
+    if ipv6 { 1220 } else { DEFAULT_MSS }
+}
 
 /// Ports of the two ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -303,7 +308,10 @@ impl Connection {
                 recent: t.val,
                 recent_at: now,
             });
-        let mut mss = self.mss.min(o.mss.unwrap_or(DEFAULT_MSS).max(MIN_MSS));
+        // No IPv4 path has headers this long, and every IPv6 path has.
+        let ipv6 = usize::from(self.headroom) >= eth::HEADER_LEN + ipv6::HEADER_LEN;
+        let theirs = o.mss.unwrap_or(default_mss(ipv6)).max(MIN_MSS);
+        let mut mss = self.mss.min(theirs);
         if self.ts.is_some() {
             mss -= TIMESTAMPS_LEN;
         }

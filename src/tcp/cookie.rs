@@ -10,6 +10,7 @@ use std::hash::Hasher;
 use std::net::SocketAddr;
 
 use super::Config;
+use super::connection::default_mss;
 use super::isn::keyed;
 use super::recv::window_shift;
 use crate::time::Instant;
@@ -87,9 +88,10 @@ impl Cookies {
         syn: &Header,
         ours: &Offer,
     ) -> Header {
+        let theirs = syn.options.mss.unwrap_or(default_mss(remote.is_ipv6()));
         let index = MSS_TABLE
             .iter()
-            .rposition(|m| *m <= syn.options.mss.unwrap_or(536).min(ours.mss))
+            .rposition(|m| *m <= theirs.min(ours.mss))
             .unwrap_or(0) as u32;
         let age = (now.as_millis() / 1000 / STEP_SECS) as u32 & 0x1f;
         let low = age << 3 | index;
@@ -267,6 +269,22 @@ mod tests {
         );
         let d = c.decode(Instant::ZERO, l, r, &ack_of(&s, &plain)).unwrap();
         assert_eq!((d.window_scale, d.sack_permitted), (None, false));
+    }
+
+    #[test]
+    fn a_cookie_assumes_the_default_mss_of_the_family() {
+        let c = Cookies::new([3; 16]);
+        let mut plain = syn();
+        plain.options.mss = None;
+        let six = (
+            "[fd00::1]:80".parse().unwrap(),
+            "[fd00::2]:4000".parse().unwrap(),
+        );
+        for ((l, r), mss) in [(ends(), 536), (six, 1220)] {
+            let s = c.syn_ack(Instant::ZERO, l, r, &plain, &OFFER);
+            let d = c.decode(Instant::ZERO, l, r, &ack_of(&s, &plain)).unwrap();
+            assert_eq!(d.mss, mss);
+        }
     }
 
     #[test]

@@ -172,15 +172,21 @@ impl Connection {
         len: u32,
         packet: &mut Option<Packet>,
     ) -> Step {
-        let seq_len =
-            len + u32::from(h.flags.contains(Flags::SYN)) + u32::from(h.flags.contains(Flags::FIN));
+        if h.flags.contains(Flags::RST) {
+            // It counts by its number alone, also at a shut window (RFC 9293
+            // section 3.8.6, MUST-66), whatever payload explains it.
+            return if self.rcv.acceptable(h.seq, 0) {
+                GO_ON
+            } else {
+                DONE
+            };
+        }
+        let syn = h.flags.contains(Flags::SYN);
+        let seq_len = len + u32::from(syn) + u32::from(h.flags.contains(Flags::FIN));
         if self.rcv.acceptable(h.seq, seq_len) {
             return GO_ON;
         }
-        if h.flags.contains(Flags::RST) {
-            return DONE;
-        }
-        let repeated_syn = h.flags.contains(Flags::SYN) && h.seq + 1 == self.rcv.nxt;
+        let repeated_syn = syn && h.seq + 1 == self.rcv.nxt;
         if repeated_syn && self.state == State::SynReceived {
             if !self.passive && h.flags.contains(Flags::ACK) {
                 // Simultaneous open: the peer's answer to our SYN.
@@ -204,7 +210,7 @@ impl Connection {
         if self.state == State::TimeWait && h.flags.contains(Flags::FIN) {
             self.enter_time_wait(now);
         }
-        if seq_len > 0 {
+        if seq_len > 0 && !syn {
             self.ack.now = true;
         } else {
             self.challenge(now);

@@ -120,6 +120,18 @@ mod hostile_tests;
 #[cfg(test)]
 mod option_tests;
 #[cfg(test)]
+mod rfc5681_tests;
+#[cfg(test)]
+mod rfc5927_tests;
+#[cfg(test)]
+mod rfc5961_tests;
+#[cfg(test)]
+mod rfc6298_tests;
+#[cfg(test)]
+mod rfc7323_tests;
+#[cfg(test)]
+mod rfc9293_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

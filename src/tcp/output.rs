@@ -339,10 +339,16 @@ impl Connection {
             } else {
                 SeqNumber(0)
             };
+            // RFC 7323 section 3.2: it may need them to be believed.
+            let timestamps = self.ts.map(|_| self.timestamps(now));
             Header {
                 seq,
                 ack,
                 flags,
+                options: Options {
+                    timestamps,
+                    ..Options::default()
+                },
                 ..self.ports_header()
             }
         } else {

@@ -115,6 +115,31 @@ fn an_address_that_nobody_has_is_unreachable() {
 }
 
 #[test]
+fn a_connection_leaves_from_the_address_that_was_asked_for() {
+    let mut many = host(CLIENT);
+    many.addresses = vec!["10.0.0.3/24".parse().unwrap()];
+    let (mut server, mut client) = pair(host(SERVER), Echo::new(), many, Client::new(1000));
+    let mut world = World::default();
+    let second = "10.0.0.3".parse().unwrap();
+    client.with(|app, cx| {
+        app.open(cx);
+        let flow = cx.connect_from(second, app.server).unwrap();
+        app.flows.insert(flow, (0, 0));
+    });
+    until(&mut world, &mut server, &mut client, SECOND, |_, c| {
+        c.app().finished == 2
+    });
+    let mut peers: Vec<_> = server.app().accepted.iter().map(|a| a.1.ip()).collect();
+    peers.sort();
+    assert_eq!(peers, [CLIENT.parse::<std::net::IpAddr>().unwrap(), second]);
+    let others = client.with(|_, cx| cx.connect_from("10.0.0.9".parse().unwrap(), at(SERVER, 80)));
+    assert!(
+        matches!(others, Err(ConnectError::NoRoute(..))),
+        "{others:?}"
+    );
+}
+
+#[test]
 fn a_refused_accept_resets_and_is_never_heard_of_again() {
     let mut echo = Echo::new();
     echo.accept = false;
