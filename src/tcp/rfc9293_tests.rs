@@ -263,7 +263,7 @@ fn segments_are_as_long_as_peer_path_and_options_allow() {
     let n = p.a.log.len();
     p.settle();
     let lens: Vec<usize> = p.a.log[n..].iter().map(|l| l.2).collect();
-    assert_eq!(lens, [1448, 1448], "4 bytes wait for an acknowledgement");
+    assert_eq!(lens, [1448, 1448, 4]);
     p.finish();
 }
 
