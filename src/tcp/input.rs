@@ -120,15 +120,19 @@ impl Connection {
 
     /// Our SYN is acknowledged: the connection is established.
     fn finish_handshake(&mut self, now: Instant, h: &Header, pool: &mut Pool) {
-        let syn_lost = self.snd.first().is_some_and(|s| s.sent > 1);
+        let syns = self.snd.first().map_or(0, |s| s.sent);
         if self.state != State::FinWait1 {
             self.state = State::Established;
         }
         self.update_window(h, h.flags.contains(Flags::SYN));
         self.take_ack(now, h, false, pool);
-        if syn_lost {
+        if syns > 1 {
             self.rtt.syn_was_lost();
-            // RFC 5681 section 3.1: then the initial window is one segment.
+        }
+        if syns > 2 {
+            // RFC 5681 section 3.1: then the initial window is one segment;
+            // but not for one retransmission, which with a time-out of 1 s may
+            // have been early (RFC 6928 section 2).
             self.cc.set_cwnd(u32::from(self.snd.mss));
         }
         self.events.connected = true;

@@ -41,6 +41,10 @@ pub struct Recovery {
     dup_acks: u32,
     /// Bytes that they stand for.
     dup_bytes: u32,
+    /// Where the last recovery ended, until more is acknowledged: duplicate
+    /// acknowledgements of that are echoes of what it sent again, and begin
+    /// no other without SACK (RFC 6582 section 3.2 step 1).
+    recover: Option<SeqNumber>,
     /// Timestamp of the first retransmission of this recovery: an
     /// acknowledgement that echoes an older one is of the original.
     undo_ts: Option<u32>,
@@ -161,7 +165,6 @@ impl Connection {
         }
         if advanced {
             self.timeouts = 0;
-            self.rtt.reset_backoff();
             self.progress_at = now;
             self.rearm_rto(now);
         }
@@ -346,7 +349,11 @@ impl Connection {
     fn find_losses(&mut self, now: Instant, advanced: bool) -> u32 {
         if !self.sack {
             let needed = match self.recovery.phase {
-                Phase::Open => self.recovery.dup_acks >= DUP_ACKS,
+                Phase::Open => {
+                    let recover = self.recovery.recover.take();
+                    self.recovery.recover = recover.filter(|r| self.snd.una.le(*r));
+                    self.recovery.dup_acks >= DUP_ACKS && self.recovery.recover.is_none()
+                }
                 // NewReno (RFC 6582): a partial acknowledgement shows the
                 // next hole.
                 Phase::Fast { point, .. } => advanced && self.snd.una.lt(point),
@@ -405,6 +412,10 @@ impl Connection {
 
     fn end_recovery(&mut self) {
         self.rack.recovery_ended();
+        self.recovery.recover = match self.recovery.phase {
+            Phase::Fast { point, .. } | Phase::Loss { point } => Some(point),
+            Phase::Open => None,
+        };
         self.recovery.phase = Phase::Open;
         self.recovery.dup_acks = 0;
         self.recovery.dup_bytes = 0;

@@ -204,6 +204,7 @@ impl Receive {
             return Received::Nothing;
         }
         if seq == self.nxt {
+            self.note_overlap(seq, seq + packet.len() as u32);
             self.deliver(packet, pool);
             let filled = !self.early.is_empty();
             self.join(pool);
@@ -223,6 +224,17 @@ impl Receive {
         // configured buffer bounds it.
         let (now, most) = (self.buffer as usize / 512, self.buffer_max as usize / 1024);
         16 + if now < most { now } else { most }
+    }
+
+    /// Part of `left..right` may wait out of order already: the first such part
+    /// came twice (RFC 2883 section 4.2).
+    fn note_overlap(&mut self, left: SeqNumber, right: SeqNumber) {
+        let i = self.ranges.partition_point(|r| r.1.le(left));
+        let overlap = self.ranges.get(i).filter(|r| r.0.lt(right));
+        if let Some(&(l, r)) = overlap {
+            let again = (l.max(left), r.min(right));
+            self.duplicate = self.duplicate.or(Some(again));
+        }
     }
 
     /// A whole segment arrived again: the next acknowledgement says so.
@@ -294,8 +306,8 @@ impl Receive {
                 packet.truncate(after.seq.distance(seq).max(0) as usize);
             }
         }
+        self.note_overlap(whole.0, whole.1);
         if packet.is_empty() {
-            self.duplicate = Some(whole);
             self.note(whole.0);
             pool.free(packet);
             return Received::Nothing;

@@ -57,6 +57,8 @@ impl Rtt {
             .srtt
             .saturating_add(self.rttvar.saturating_mul(4).max(config.min_rto));
         self.rto = self.rto.max(config.min_rto).min(config.max_rto);
+        // Only this takes the back-off away (RFC 6298 section 5).
+        self.backoff = 0;
     }
 
     /// The time-out in force, back-off included.
@@ -79,7 +81,7 @@ impl Rtt {
         self.backoff
     }
 
-    /// New data was acknowledged: the next time-out is not backed off.
+    /// What it was doubled for is over: the next time-out is not backed off.
     pub const fn reset_backoff(&mut self) {
         self.backoff = 0;
     }
