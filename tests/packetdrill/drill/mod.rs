@@ -3,5 +3,10 @@
 
 pub mod ast;
 pub mod constants;
+pub mod fullbore;
 pub mod parse;
+pub mod python;
+pub mod run;
+pub mod suite;
 pub mod target;
+pub mod wire;

@@ -189,6 +189,8 @@ pub struct Outcome {
     pub revents: Vec<i16>,
     /// Of `getsockopt` and `ioctl`.
     pub value: Option<OptionValue>,
+    /// The target cannot do this at all, and why: the script is skipped.
+    pub unsupported: Option<String>,
 }
 
 impl Outcome {
@@ -199,6 +201,15 @@ impl Outcome {
             data: None,
             revents: Vec::new(),
             value: None,
+            unsupported: None,
+        }
+    }
+
+    /// The target cannot do it: the script is skipped.
+    pub fn unsupported(what: impl Into<String>) -> Self {
+        Self {
+            unsupported: Some(what.into()),
+            ..Self::of(Err(libc::EOPNOTSUPP))
         }
     }
 }

@@ -1,0 +1,491 @@
+//! Runs a script against a target: its times, packets and calls.
+
+mod calls;
+mod conn;
+mod expect;
+mod icmp;
+mod report;
+mod shell;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::time::Duration;
+
+use super::ast::{Action, Event, Script, Span};
+use super::parse::{self, ParseError};
+use super::python;
+use super::target::{CallId, Fd, Plan, Target};
+use super::wire;
+use conn::Conn;
+pub use report::Ignored;
+use report::Table;
+
+/// Times may be off by this much, or by [`TOLERANCE_SHARE`] of the time since
+/// the event before, whichever is more.
+const TOLERANCE: Duration = Duration::from_millis(4);
+/// An eighth.
+const TOLERANCE_SHARE: f64 = 0.125;
+/// How long `*` waits: for a virtual clock, and for a real one.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(3600), Duration::from_secs(10)];
+/// The port of `...` in `bind` and `connect`.
+const DEFAULT_PORT: u16 = 8080;
+
+/// How a script is judged, beyond what it says itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What the target has sent before the last event must have been expected.
+    pub strict_end: bool,
+}
+
+/// How a script ended.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// As it should.
+    Passed,
+    /// The report tells the line, what was expected, what came, and the whole
+    /// exchange.
+    Failed(String),
+    /// It was not run, or its failure is expected; why.
+    Skipped(String),
+}
+
+/// What running a script came to.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// What of it was not looked at.
+    pub ignored: Ignored,
+}
+
+impl Run {
+    fn only(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            ignored: Ignored::default(),
+        }
+    }
+}
+
+/// Why a run stops early.
+enum Stop {
+    /// The target did something else than the script says.
+    Failed {
+        what: String,
+        expected: String,
+        came: String,
+    },
+    /// The script wants something that there is not.
+    Unsupported(String),
+}
+
+type Result<T> = std::result::Result<T, Stop>;
+
+fn failed(what: impl Into<String>, expected: impl Into<String>, came: impl Into<String>) -> Stop {
+    Stop::Failed {
+        what: what.into(),
+        expected: expected.into(),
+        came: came.into(),
+    }
+}
+
+/// Makes a target for one script.
+pub type MakeTarget<'a> = dyn Fn(&Plan) -> std::result::Result<Box<dyn Target>, String> + 'a;
+
+/// Reads a script and runs it.
+pub fn run_file(path: &Path, settings: Settings, make: &MakeTarget<'_>) -> Run {
+    match std::fs::read(path) {
+        Ok(bytes) => run_text(path, &String::from_utf8_lossy(&bytes), settings, make),
+        Err(e) => Run::only(Verdict::Failed(format!("{}: {e}", path.display()))),
+    }
+}
+
+/// Runs the script in `text`.
+pub fn run_text(path: &Path, text: &str, settings: Settings, make: &MakeTarget<'_>) -> Run {
+    let script = match parse::parse(path, text) {
+        Ok(script) => script,
+        Err(e @ ParseError::Syntax { .. }) => {
+            return Run::only(Verdict::Failed(format!("{}: {e}", path.display())));
+        }
+        Err(e @ ParseError::Unsupported { .. }) => {
+            return Run::only(Verdict::Skipped(e.to_string()));
+        }
+    };
+    let plan = match plan(&script) {
+        Ok(plan) => plan,
+        Err(why) => return Run::only(Verdict::Skipped(why)),
+    };
+    let mut target = match make(&plan) {
+        Ok(target) => target,
+        Err(e) => return Run::only(Verdict::Failed(format!("{}: {e}", path.display()))),
+    };
+    if let Some(need) = script.meta.needs.iter().find(|n| !target.offers(n)) {
+        return Run::only(Verdict::Skipped(format!("needs {need}")));
+    }
+    let known = match target.name() {
+        "linux" => script.meta.linux.clone(),
+        _ => script.meta.fullbore.clone(),
+    };
+    let mut run = Runner::new(&script, target.as_mut(), settings).run();
+    run.verdict = match (run.verdict, known) {
+        (Verdict::Failed(_), Some(why)) => Verdict::Skipped(format!("known to differ: {why}")),
+        (Verdict::Passed, Some(why)) => Verdict::Failed(format!(
+            "{}: passes, but is said to differ: {why}",
+            path.display()
+        )),
+        (verdict, _) => verdict,
+    };
+    run
+}
+
+/// What the options of a script ask of its target.
+fn plan(script: &Script) -> std::result::Result<Plan, String> {
+    let mut plan = Plan {
+        v6: false,
+        mtu: 1500,
+    };
+    for (name, value) in &script.options {
+        match (name.as_str(), value.as_str()) {
+            ("ip_version", "ipv6") => plan.v6 = true,
+            ("ip_version", "ipv4" | "ipv4-mapped-ipv6") => {}
+            ("mtu", mtu) => {
+                plan.mtu = mtu.parse().map_err(|_| format!("--mtu={mtu}"))?;
+            }
+            ("ip_version", other) => return Err(format!("--ip_version={other}")),
+            _ => {}
+        }
+    }
+    if !(576..=1500).contains(&plan.mtu) || (plan.v6 && plan.mtu < 1280) {
+        return Err(format!("an MTU of {}", plan.mtu));
+    }
+    Ok(plan)
+}
+
+/// A packet that the target has sent and nothing has expected yet.
+#[derive(Clone, Debug)]
+struct Captured {
+    at: Duration,
+    packet: wire::Packet,
+    /// Whose it is, by number; none before the script has spoken of it.
+    conn: Option<u32>,
+    /// Its row in the table.
+    row: usize,
+}
+
+/// A call that has not answered yet.
+struct Open<'a> {
+    id: CallId,
+    event: &'a Event,
+    call: calls::Prepared<'a>,
+    /// When the answer is due.
+    due: Duration,
+    tolerance: Duration,
+}
+
+struct Runner<'a> {
+    script: &'a Script,
+    target: &'a mut dyn Target,
+    settings: Settings,
+    conns: BTreeMap<u32, Conn>,
+    /// The connection that packets without a mark belong to.
+    current: Option<u32>,
+    captured: VecDeque<Captured>,
+    open: Vec<Open<'a>>,
+    files: calls::Files,
+    /// Where relative times count from.
+    base: Duration,
+    tolerance: (Duration, f64),
+    table: Table,
+    ignored: Ignored,
+    secret: u32,
+}
+
+/// When an event is right to happen.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    from: Duration,
+    to: Option<Duration>,
+    tolerance: Duration,
+}
+
+impl<'a> Runner<'a> {
+    fn new(script: &'a Script, target: &'a mut dyn Target, settings: Settings) -> Self {
+        let mut tolerance = (TOLERANCE, TOLERANCE_SHARE);
+        for (name, value) in &script.options {
+            match name.as_str() {
+                "tolerance_usecs" => {
+                    if let Ok(us) = value.parse() {
+                        tolerance.0 = Duration::from_micros(us);
+                    }
+                }
+                "tolerance_percent" => {
+                    if let Ok(percent) = value.parse::<f64>() {
+                        tolerance.1 = percent / 100.0;
+                    }
+                }
+                _ => {}
+            }
+        }
+        // Sequence numbers that differ from script to script, and are the same
+        // each time.
+        let name = script.path.file_name().unwrap_or_default();
+        let secret = name.as_encoded_bytes().iter().fold(0x811c_9dc5u32, |h, b| {
+            (h ^ u32::from(*b)).wrapping_mul(0x0100_0193)
+        });
+        Self {
+            script,
+            target,
+            settings,
+            conns: BTreeMap::new(),
+            current: None,
+            captured: VecDeque::new(),
+            open: Vec::new(),
+            files: calls::Files::default(),
+            base: Duration::ZERO,
+            tolerance,
+            table: Table::default(),
+            ignored: Ignored::default(),
+            secret,
+        }
+    }
+
+    fn run(mut self) -> Run {
+        let script = self.script;
+        let mut verdict = Verdict::Passed;
+        for event in &script.events {
+            if !event.only.allows(self.target.name()) {
+                continue;
+            }
+            if let Err(stop) = self.event(event) {
+                verdict = self.judge(event.line, &event.text, stop);
+                break;
+            }
+        }
+        if matches!(verdict, Verdict::Passed)
+            && let Err((line, text, stop)) = self.finish()
+        {
+            verdict = self.judge(line, &text, stop);
+        }
+        Run {
+            verdict,
+            ignored: self.ignored,
+        }
+    }
+
+    fn judge(&mut self, line: usize, text: &str, stop: Stop) -> Verdict {
+        match stop {
+            Stop::Unsupported(what) => Verdict::Skipped(format!("line {line}: {what}")),
+            Stop::Failed {
+                what,
+                expected,
+                came,
+            } => {
+                self.drain();
+                let mut report = format!("{}:{line}: {what}\n", self.script.path.display());
+                report.push_str(&format!("  script:   {text}\n"));
+                report.push_str(&format!("  expected: {expected}\n"));
+                report.push_str(&format!("  came:     {came}\n"));
+                report.push_str(&self.table.to_string());
+                Verdict::Failed(report)
+            }
+        }
+    }
+
+    fn event(&mut self, event: &'a Event) -> Result<()> {
+        let window = self.window(event);
+        let packet_out = matches!(
+            &event.action,
+            Action::Packet(p) if p.direction == super::ast::Direction::Out
+        );
+        if !packet_out {
+            self.wait(window.from)?;
+            let late = self.target.now().saturating_sub(window.from);
+            if late > window.tolerance && event.when.span != Span::Any {
+                return Err(failed(
+                    "the script is late: the event before took too long",
+                    format!("at {}", report::seconds(window.from)),
+                    format!("at {}", report::seconds(self.target.now())),
+                ));
+            }
+        }
+        let happened = match &event.action {
+            Action::Packet(packet) if packet_out => self.expect(event, packet, window)?,
+            Action::Packet(packet) => {
+                self.send(event, packet)?;
+                self.target.now()
+            }
+            Action::Call(call) => {
+                self.call(event, call, window)?;
+                self.target.now()
+            }
+            Action::Shell(command) => {
+                self.shell(event, command);
+                self.target.now()
+            }
+            Action::Code(code) => {
+                self.code(event, code)?;
+                self.target.now()
+            }
+        };
+        self.base = match event.when.span {
+            Span::At(_) | Span::Blocking(..) => window.from,
+            Span::Range(..) | Span::Any => happened,
+        };
+        Ok(())
+    }
+
+    fn window(&mut self, event: &Event) -> Window {
+        let origin = if event.when.relative {
+            self.base
+        } else {
+            Duration::ZERO
+        };
+        let (from, to) = match event.when.span {
+            Span::At(at) | Span::Blocking(at, _) => (origin + at, Some(origin + at)),
+            Span::Range(from, to) => (origin + from, Some(origin + to)),
+            Span::Any => (self.target.now(), None),
+        };
+        let tolerance = match event.when.span {
+            Span::At(_) | Span::Blocking(..) => self.tolerance(from.saturating_sub(self.base)),
+            Span::Range(..) | Span::Any => self.tolerance.0,
+        };
+        Window {
+            from,
+            to,
+            tolerance,
+        }
+    }
+
+    fn tolerance(&self, since: Duration) -> Duration {
+        self.tolerance.0.max(since.mul_f64(self.tolerance.1))
+    }
+
+    /// Lets time pass until `until`.
+    fn wait(&mut self, until: Duration) -> Result<()> {
+        loop {
+            self.target.advance(until);
+            self.drain();
+            self.answers()?;
+            if self.target.now() >= until {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes what the target has sent.
+    fn drain(&mut self) {
+        while let Some((at, bytes)) = self.target.capture() {
+            match wire::Packet::parse(&bytes) {
+                Ok(packet) => {
+                    let conn = self.owner(&packet);
+                    let text = self.show(&packet, conn);
+                    let row = self.table.came(at, text);
+                    self.captured.push_back(Captured {
+                        at,
+                        packet,
+                        conn,
+                        row,
+                    });
+                }
+                Err(e) => {
+                    // Nothing will match it, and the table shows why.
+                    let row = self.table.came(at, format!("{e}"));
+                    self.table.note(row, "malformed");
+                }
+            }
+        }
+    }
+
+    /// The script is over: what is still open has to end as it says, and
+    /// nothing may have come that it did not say.
+    fn finish(&mut self) -> std::result::Result<(), (usize, String, Stop)> {
+        let end = self.base;
+        while let Some(open) = self.open.first() {
+            let (line, text) = (open.event.line, open.event.text.clone());
+            let latest = open.due + open.tolerance;
+            let before = self.open.len();
+            self.wait(latest).map_err(|e| (line, text.clone(), e))?;
+            if self.open.len() == before {
+                return Err((
+                    line,
+                    text,
+                    failed(
+                        "the call has not returned",
+                        format!("by {}", report::seconds(latest)),
+                        "no answer",
+                    ),
+                ));
+            }
+        }
+        self.drain();
+        if !self.settings.strict_end {
+            return Ok(());
+        }
+        let last = self.script.events.last();
+        let line = last.map_or(0, |e| e.line);
+        let text = last.map_or(String::new(), |e| e.text.clone());
+        match self.captured.iter().find(|c| c.at < end) {
+            None => Ok(()),
+            Some(extra) => {
+                self.table.note(extra.row, "not in the script");
+                let came = format!(
+                    "{} at {}",
+                    self.show(&extra.packet, extra.conn),
+                    report::seconds(extra.at)
+                );
+                Err((
+                    line,
+                    text,
+                    failed("a packet that the script does not have", "no packet", came),
+                ))
+            }
+        }
+    }
+
+    fn code(&mut self, event: &Event, code: &str) -> Result<()> {
+        let info = self
+            .files
+            .connection()
+            .and_then(|fd: Fd| self.target.info(fd))
+            .unwrap_or_default();
+        self.table
+            .did(self.target.now(), event.line, "%{ }%".to_owned());
+        match python::run(code, &info) {
+            Ok(ran) => {
+                self.ignored.statements.extend(ran.skipped);
+                for line in ran.printed {
+                    self.table
+                        .did(self.target.now(), event.line, format!("print {line}"));
+                }
+                Ok(())
+            }
+            Err(why) => {
+                let all: Vec<_> = info.iter().map(|(n, v)| format!("{n} = {v}")).collect();
+                Err(failed("an assertion does not hold", why, all.join(", ")))
+            }
+        }
+    }
+
+    fn shell(&mut self, event: &Event, command: &str) {
+        self.table.did(
+            self.target.now(),
+            event.line,
+            format!(
+                "`{}`",
+                command.split_whitespace().collect::<Vec<_>>().join(" ")
+            ),
+        );
+        for setting in shell::settings(command) {
+            if !self.target.configure(&setting.name, &setting.value) {
+                self.ignored
+                    .settings
+                    .push(format!("{}={}", setting.name, setting.value));
+            }
+        }
+        self.ignored.commands += shell::others(command);
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE[usize::from(!self.target.offers("virtual-time"))]
+    }
+}
