@@ -83,6 +83,12 @@ pub fn window_shift(buffer: u32) -> u8 {
     (0..14).find(|s| buffer >> s <= 0xffff).unwrap_or(14)
 }
 
+/// The window field of the first SYN or SYN-ACK with `buffer` bytes.
+pub fn syn_window(buffer: u32) -> u16 {
+    let first = INITIAL_BUFFER.min(clamp_buffer(buffer));
+    u16::try_from(first).unwrap_or(u16::MAX)
+}
+
 impl Receive {
     pub fn new(buffer: u32, scaling: bool) -> Self {
         let buffer_max = clamp_buffer(buffer);
