@@ -1,6 +1,7 @@
 //! From a received frame to the connection, listener or refusal that it gets.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use super::Stack;
@@ -278,6 +279,16 @@ impl Stack {
         let ours = self.iface.mode == Mode::Own || self.ports.is_ours(header.dst_port);
         if !ours {
             self.drops.count(DropReason::Unclaimed);
+            pool.free(packet);
+            return;
+        }
+        let local = SocketAddr::new(meta.dst, header.dst_port);
+        let listens = self.listeners.find(local).is_some();
+        if listens && !header.flags.contains(Flags::ACK) {
+            // RFC 9293 section 3.10.7.2: in LISTEN what is neither a SYN nor an
+            // acknowledgement is dropped. So is a SYN with FIN, which nobody
+            // sends in earnest.
+            self.drops.count(DropReason::TcpFlagsInvalid);
             pool.free(packet);
             return;
         }

@@ -44,7 +44,15 @@ impl Connection {
             return None;
         }
         if self.snd.first().is_some_and(|s| s.syn) {
-            return self.send_syn(now, pool, t);
+            let again = self.send_syn(now, pool, t);
+            // RFC 9293 section 3.10.7.4: what is not acceptable is answered
+            // in SYN-RECEIVED too.
+            let answer = again.is_none() && self.state == State::SynReceived && self.ack.now;
+            return if answer {
+                self.emit_bare(now, pool, t, self.snd.nxt, Flags::ACK)
+            } else {
+                again
+            };
         }
         if let Some(desc) = self.send_data(now, pool, t) {
             return Some(desc);
@@ -217,7 +225,8 @@ impl Connection {
         if s.fin {
             flags |= Flags::FIN;
         }
-        if s.end() == last || (s.fin && s.len > 0) {
+        // A FIN alone pushes nothing.
+        if s.len > 0 && (s.end() == last || s.fin) {
             flags |= Flags::PSH;
         }
         let (seq, len, sum, bare) = (s.seq, s.len as usize, s.sum, s.held.is_none());
