@@ -24,6 +24,8 @@ pub struct Conn {
     /// The script's number of the first payload byte, for either direction.
     pub out_first: u32,
     pub in_first: u32,
+    /// The peer's SYN has been sent.
+    in_begun: bool,
     /// The first TSval of the script, and what it was.
     ts_first: Option<(u32, u32)>,
     ts: HashMap<u32, u32>,
@@ -44,6 +46,7 @@ impl Conn {
             in_offset: secret.wrapping_mul(number | 1).wrapping_add(number << 16),
             out_first: 1,
             in_first: 1,
+            in_begun: false,
             ts_first: None,
             ts: HashMap::new(),
             last_win: u16::MAX,
@@ -158,7 +161,10 @@ impl Runner<'_> {
             Body::Tcp(segment) => {
                 let number = self.incoming(packet, segment.flags);
                 let conn = self.conns.get_mut(&number).expect("it was just looked up");
-                if segment.flags.has(Flags::SYN) {
+                let syn = segment.flags.has(Flags::SYN);
+                // Later ones are not to be believed; if one is, the answer
+                // tells.
+                if syn && !std::mem::replace(&mut conn.in_begun, true) {
                     conn.in_first = segment.seq.wrapping_add(1);
                 }
                 if segment.flags.has(Flags::RST) {
@@ -179,8 +185,9 @@ impl Runner<'_> {
                     ),
                     other => other.clone(),
                 });
-                // Bytes of a SYN stand before the first of the stream.
-                let first = segment.seq.wrapping_sub(conn.in_first);
+                // A SYN's own number comes before its payload.
+                let payload_at = segment.seq.wrapping_add(u32::from(syn));
+                let first = payload_at.wrapping_sub(conn.in_first);
                 Payload::Tcp(Tcp {
                     src_port: conn.remote_port,
                     dst_port: conn.local_port.unwrap_or(DEFAULT_PORT),

@@ -146,6 +146,9 @@ impl Runner<'_> {
         ) {
             conn.learn_ts(ours.0, theirs.0);
         }
+        if tcp.flags.has(Flags(Flags::SYN.0 | Flags::ACK.0)) {
+            conn.in_first = conn.in_number(tcp.ack);
+        }
         if tcp.flags.has(Flags::RST) {
             conn.over = true;
         }
