@@ -35,6 +35,11 @@ pub(super) enum Life {
 }
 
 impl Life {
+    /// Whether only frames are waited for.
+    pub(super) const fn is_reclaiming(self) -> bool {
+        matches!(self, Self::Reclaiming(_))
+    }
+
     /// When the next step is to be tried.
     pub(super) fn next(self, now: Instant) -> Option<Instant> {
         match self {

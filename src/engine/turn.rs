@@ -217,6 +217,14 @@ impl<L: Link, A: Application> Engine<L, A> {
         self.link
             .receive(now, &mut core.pool, &mut self.rx, self.config.batch);
         let received = self.rx.len();
+        if self.life.is_reclaiming() {
+            // Nobody is left to answer, and each answer would be one more
+            // frame to wait for.
+            for packet in self.rx.drain(..) {
+                core.pool.free(packet);
+            }
+            return received;
+        }
         let tx = &mut self.tx;
         match &self.handover {
             None => {
@@ -240,11 +248,15 @@ impl<L: Link, A: Application> Engine<L, A> {
             return false;
         };
         let core = &mut self.core;
+        let reclaiming = self.life.is_reclaiming();
         let mut taken = 0;
         while taken < HANDED
             && let Some(moved) = handover.pop()
         {
             taken += 1;
+            if reclaiming {
+                continue;
+            }
             match moved.what {
                 What::Frame(frame) => {
                     if let Some(packet) = core.copy_in(&frame) {
@@ -381,7 +393,9 @@ impl<L: Link, A: Application> Engine<L, A> {
                 Left::Idle(next) => arm(&mut core.stack, &mut self.wheel, index, next),
             }
         }
+        // Nor is anything announced by who only waits for its frames.
         while self.tx.len() < self.config.tx_queue
+            && !self.life.is_reclaiming()
             && let Some(desc) = core.stack.iface.poll_transmit(now, &mut core.pool)
         {
             self.tx.push_back(desc);

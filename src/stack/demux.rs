@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use super::Stack;
-use super::flow::Tuple;
+use super::flow::{Phase, Tuple};
 use super::icmp::{Report, ReportKind};
 use super::iface::{Interface, Meta, Mode, Received};
 use crate::frame::{Packet, Pool, TxDesc};
@@ -100,7 +100,10 @@ impl Stack {
         let Some(slot) = self.flows.at(index) else {
             return false;
         };
+        // What the application has not read yet, or not heard of, stays: the
+        // peer tries again.
         let reopens = slot.conn.state() == State::TimeWait
+            && slot.phase == Phase::Over
             && is_plain_syn(header.flags)
             && slot.conn.time_wait_accepts(header);
         let local = slot.tuple.local();

@@ -4,16 +4,15 @@
 //!
 //! The sequence number carries an age of 64 s steps (5 bits), an index of
 //! MSS (3 bits) and a 24-bit keyed hash; the low bits of the timestamp carry
-//! the window scale and whether SACK and ECN were offered.
+//! the window scale and whether SACK was offered.
 
 use std::hash::Hasher;
 use std::net::SocketAddr;
 
+use super::Config;
 use super::connection::default_mss;
-use super::ecn;
 use super::isn::keyed;
-use super::recv::{syn_window, window_shift};
-use super::{Config, Ecn};
+use super::recv::{first_window, window_shift};
 use crate::time::Instant;
 use crate::wire::tcp::{Flags, Header, Options, SeqNumber, Timestamps};
 
@@ -21,9 +20,8 @@ use crate::wire::tcp::{Flags, Header, Options, SeqNumber, Timestamps};
 const MSS_TABLE: [u16; 8] = [536, 1000, 1220, 1300, 1400, 1440, 1460, 8900];
 /// A cookie lives for one to two steps of this length.
 const STEP_SECS: u64 = 64;
-/// Bits of the timestamp used: 4 for the scale (15: none), 1 for SACK, 1 for
-/// ECN.
-const TS_BITS: u32 = 6;
+/// Bits of the timestamp used: 4 for the scale (15: none), 1 for SACK.
+const TS_BITS: u32 = 5;
 const NO_SCALE: u32 = 15;
 
 /// What a cookie brought back.
@@ -35,8 +33,6 @@ pub struct Decoded {
     pub window_scale: Option<u8>,
     /// Whether the peer offered SACK.
     pub sack_permitted: bool,
-    /// Whether congestion marks were agreed on.
-    pub ecn: bool,
     /// Offset of our timestamp clock that continues the SYN-ACK's value.
     pub ts_offset: Option<u32>,
 }
@@ -100,13 +96,12 @@ impl Cookies {
         let age = (now.as_millis() / 1000 / STEP_SECS) as u32 & 0x1f;
         let low = age << 3 | index;
         let iss = SeqNumber(low << 24 | self.hash(local, remote, syn.seq, low));
-        let marks = ours.ecn && syn.flags.contains(ecn::SETUP);
         let timestamps = syn.options.timestamps.filter(|_| ours.timestamps).map(|t| {
             let scale = syn
                 .options
                 .window_scale
                 .map_or(NO_SCALE, |s| u32::from(s.min(14)));
-            let bits = scale | u32::from(syn.options.sack_permitted) << 4 | u32::from(marks) << 5;
+            let bits = scale | u32::from(syn.options.sack_permitted) << 4;
             let val = (now.as_millis() as u32) & !((1 << TS_BITS) - 1) | bits;
             Timestamps { val, ecr: t.val }
         });
@@ -116,11 +111,7 @@ impl Cookies {
             dst_port: remote.port(),
             seq: iss,
             ack: syn.seq + 1,
-            flags: if carried && marks {
-                Flags::SYN | Flags::ACK | Flags::ECE
-            } else {
-                Flags::SYN | Flags::ACK
-            },
+            flags: Flags::SYN | Flags::ACK,
             window: ours.window,
             urgent: 0,
             options: Options {
@@ -159,14 +150,12 @@ impl Cookies {
             mss: MSS_TABLE[(low & 7) as usize],
             window_scale: None,
             sack_permitted: false,
-            ecn: false,
             ts_offset: None,
         };
         if let Some(t) = ack.options.timestamps {
             let scale = t.ecr & 0xf;
             decoded.window_scale = (scale != NO_SCALE).then_some(scale as u8);
             decoded.sack_permitted = t.ecr & 0x10 != 0;
-            decoded.ecn = t.ecr & 0x20 != 0;
             // Our clock goes on from the value sent, rounded up past it.
             decoded.ts_offset = Some(1 << TS_BITS);
         }
@@ -179,16 +168,15 @@ impl Cookies {
 pub struct Offer {
     /// Our largest payload, without options.
     pub mss: u16,
+    /// Our first window, never scaled: the connection that the cookie becomes
+    /// must not take any of it back (RFC 9293 section 3.8.6).
+    pub window: u16,
     /// Our window shift, if we scale.
     pub window_scale: Option<u8>,
     /// Whether we accept SACK.
     pub sack: bool,
     /// Whether we use timestamps.
     pub timestamps: bool,
-    /// Whether we use congestion marks.
-    pub ecn: bool,
-    /// Our window field, never scaled in a SYN-ACK.
-    pub window: u16,
 }
 
 impl Offer {
@@ -197,13 +185,12 @@ impl Offer {
     pub fn new(config: &Config, mss: u16) -> Self {
         Self {
             mss,
+            window: first_window(config.recv_buffer),
             window_scale: config
                 .window_scaling
                 .then(|| window_shift(config.recv_buffer)),
             sack: config.sack,
             timestamps: config.timestamps,
-            ecn: config.ecn != Ecn::Off,
-            window: syn_window(config.recv_buffer),
         }
     }
 }
@@ -221,11 +208,10 @@ mod tests {
 
     const OFFER: Offer = Offer {
         mss: 1460,
+        window: 0xffff,
         window_scale: Some(7),
         sack: true,
         timestamps: true,
-        ecn: true,
-        window: 0xffff,
     };
 
     fn syn() -> Header {
@@ -307,45 +293,6 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_agreed_on_where_a_timestamp_carries_that() {
-        let (l, r) = ends();
-        let c = Cookies::new([3; 16]);
-        let mut syn = Header {
-            flags: Flags::SYN | Flags::ECE | Flags::CWR,
-            ..syn()
-        };
-        let echoes = |syn: &Header, ours: &Offer| {
-            let s = c.syn_ack(Instant::ZERO, l, r, syn, ours);
-            let d = c.decode(Instant::ZERO, l, r, &ack_of(&s, syn)).unwrap();
-            assert_eq!(s.flags.contains(Flags::ECE), d.ecn);
-            d.ecn
-        };
-        assert!(echoes(&syn, &OFFER));
-        assert!(!echoes(
-            &syn,
-            &Offer {
-                ecn: false,
-                ..OFFER
-            }
-        ));
-        syn.options.timestamps = None;
-        assert!(!echoes(&syn, &OFFER));
-    }
-
-    #[test]
-    fn the_window_offered_is_the_configured_one() {
-        let (l, r) = ends();
-        let small = Config {
-            recv_buffer: 5000,
-            ..Config::default()
-        };
-        let s =
-            Cookies::new([3; 16]).syn_ack(Instant::ZERO, l, r, &syn(), &Offer::new(&small, 1460));
-        assert_eq!(s.window, 5000);
-        assert_eq!(Offer::new(&Config::default(), 1460).window, 0xffff);
-    }
-
-    #[test]
     fn forged_and_old_cookies_are_refused() {
         let (l, r) = ends();
         let c = Cookies::new([3; 16]);
@@ -360,5 +307,23 @@ mod tests {
         assert_eq!(c.decode(now, l, r, &other), None);
         assert_eq!(c.decode(now, r, l, &ack), None);
         assert_eq!(c.decode(Instant::from_millis(200_000), l, r, &ack), None);
+    }
+
+    #[test]
+    fn the_window_is_the_one_that_the_connection_begins_with() {
+        for (buffer, window) in [(1, 2048), (20_000, 20_000), (4 << 20, 0xffff)] {
+            let config = Config {
+                recv_buffer: buffer,
+                ..Config::default()
+            };
+            let (local, remote) = ends();
+            let offer = Offer::new(&config, 1460);
+            let cookies = Cookies::new([7; 16]);
+            let answer = cookies.syn_ack(Instant::ZERO, local, remote, &syn(), &offer);
+            assert_eq!(answer.window, window);
+            let mut begun = crate::tcp::recv::Receive::new(buffer, true);
+            begun.start(syn().seq);
+            assert_eq!(begun.advertise(1460, true), window);
+        }
     }
 }

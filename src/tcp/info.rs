@@ -80,8 +80,6 @@ pub struct Info {
     pub timestamps: bool,
     /// Whether selective acknowledgements are in use.
     pub sack: bool,
-    /// Whether congestion marks are in use.
-    pub ecn: bool,
     /// Whether windows are scaled.
     pub scaling: bool,
     /// Whether a loss is being repaired.
@@ -128,9 +126,8 @@ impl Connection {
             early: self.rcv.early(),
             timestamps: self.ts.is_some(),
             sack: self.sack,
-            ecn: self.ecn.is_on(),
             scaling: self.scaling,
-            recovering: self.recovery.is_repairing(),
+            recovering: !self.recovery.is_open(),
             counters: self.counters,
         }
     }

@@ -32,7 +32,7 @@ impl Connection {
         ce: bool,
         packet: Packet,
     ) {
-        self.ecn.marked = ce;
+        let _ = ce; // ECN is never negotiated, so nobody may mark us.
         self.counters.segments_received += 1;
         self.counters.data_segments_received += u64::from(!packet.is_empty());
         let mut packet = Some(packet);
@@ -89,11 +89,7 @@ impl Connection {
             return DONE;
         }
         if h.flags.contains(Flags::RST) {
-            if has_ack && self.ecn.retry_plain() {
-                // RFC 3168 section 6.1.1.1: what asks for ECN may be refused
-                // by those who do not know it.
-                self.snd.mark_lost(0);
-            } else if has_ack {
+            if has_ack {
                 self.end(Reason::Refused, pool);
             }
             return DONE;
@@ -125,8 +121,6 @@ impl Connection {
     /// Our SYN is acknowledged: the connection is established.
     fn finish_handshake(&mut self, now: Instant, h: &Header, pool: &mut Pool) {
         let syns = self.snd.first().map_or(0, |s| s.sent);
-        // A refusal is no loss.
-        let syns = syns.saturating_sub(self.ecn.needless_syns());
         if self.state != State::FinWait1 {
             self.state = State::Established;
         }
@@ -201,9 +195,6 @@ impl Connection {
             if !self.passive && h.flags.contains(Flags::ACK) {
                 // Simultaneous open: the peer's answer to our SYN.
                 return GO_ON;
-            }
-            if self.passive {
-                self.ecn.negotiate(self.config.ecn, h.flags);
             }
             self.snd.mark_lost(0);
             return DONE;
@@ -316,10 +307,13 @@ impl Connection {
         self.after_ack(now, pool)
     }
 
-    /// Takes the window field unless an older segment brings it.
+    /// Takes the window field unless an older segment brings it. One that
+    /// acknowledges more is never older, although it may repeat older payload:
+    /// with the window of before it would let us go beyond the peer's edge.
     fn update_window(&mut self, h: &Header, unscaled: bool) -> bool {
         let snd = &mut self.snd;
-        let newer = snd.wl1.lt(h.seq) || (snd.wl1 == h.seq && snd.wl2.le(h.ack));
+        let newer =
+            snd.wl1.lt(h.seq) || (snd.wl1 == h.seq && snd.wl2.le(h.ack)) || h.ack.gt(snd.una);
         if !newer && !unscaled {
             return false;
         }
@@ -380,7 +374,6 @@ impl Connection {
         if let Some(fin) = self.fin_seq {
             p.truncate(fin.distance(h.seq).max(0) as usize);
         }
-        self.note_marks(h);
         self.ack.rcv_mss = self.ack.rcv_mss.max((len as u16).min(self.mss));
         let before = self.rcv.nxt;
         if h.seq.lt(before) {

@@ -4,11 +4,11 @@
 //! through `handle_*`, the user's wishes through mutators, and segments,
 //! deadlines and events are taken out through `poll_*`.
 
+mod check;
 mod config;
 mod connection;
 pub mod cookie;
 mod counters;
-mod ecn;
 mod info;
 mod input;
 pub mod isn;
@@ -29,7 +29,6 @@ use std::fmt;
 pub use config::Config;
 pub use connection::{Connection, Ports, Setup};
 pub use counters::Counters;
-pub use ecn::Ecn;
 pub use info::{CaState, Info};
 pub use output::write_bare;
 
@@ -117,8 +116,6 @@ pub enum Event {
     Closed(Reason),
 }
 
-#[cfg(test)]
-mod ecn_tests;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]

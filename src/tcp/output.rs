@@ -47,7 +47,7 @@ impl Connection {
             let again = self.send_syn(now, pool, t);
             // RFC 9293 section 3.10.7.4: what is not acceptable is answered
             // in SYN-RECEIVED too.
-            let answer = again.is_none() && self.state == State::SynReceived && self.ack.now;
+            let answer = again.is_none() && self.state != State::SynSent && self.ack.now;
             return if answer {
                 self.emit_bare(now, pool, t, self.snd.nxt, Flags::ACK)
             } else {
@@ -79,9 +79,9 @@ impl Connection {
         }
         let again = first.sent > 0;
         let flags = if self.state == State::SynSent {
-            Flags::SYN | self.ecn.syn_flags(self.config.ecn, again)
+            Flags::SYN
         } else {
-            Flags::SYN | Flags::ACK | self.ecn.syn_ack_flags()
+            Flags::SYN | Flags::ACK
         };
         let header = Header {
             seq: first.seq,
@@ -96,6 +96,9 @@ impl Connection {
             ..self.ports_header()
         };
         let desc = self.emit(now, pool, t, &header)?;
+        if flags.contains(Flags::ACK) {
+            self.ack.now = false;
+        }
         self.sent_segment(now, 0, again);
         Some(desc)
     }
@@ -220,8 +223,7 @@ impl Connection {
         let last = self.snd.tail();
         let s = self.snd.get(i)?;
         let again = s.sent > 0;
-        let (ecn, mut flags) = self.ecn.data_marks(s);
-        flags |= Flags::ACK;
+        let mut flags = Flags::ACK;
         if s.fin {
             flags |= Flags::FIN;
         }
@@ -230,7 +232,6 @@ impl Connection {
             flags |= Flags::PSH;
         }
         let (seq, len, sum, bare) = (s.seq, s.len as usize, s.sum, s.held.is_none());
-        let end = s.end();
         let header = self.data_header(now, seq, flags);
         let desc = if bare {
             self.emit(now, pool, t, &header)?
@@ -248,7 +249,7 @@ impl Connection {
                 return None;
             };
             let (below, segment) = bytes.split_at_mut(headroom);
-            t.write_marked(below, segment.len(), ident, ecn);
+            t.write(below, segment.len(), ident);
             let header_len = header.emit(segment);
             fill_tcp_checksum(
                 &mut segment[..header_len],
@@ -257,7 +258,6 @@ impl Connection {
             );
             pool.transmit_held(held)?
         };
-        self.ecn.sent(end, flags);
         self.sent_segment(now, i, again);
         // Selective acknowledgements have no room on data: they go alone.
         if !self.rcv.has_sack() || !self.sack {
@@ -326,7 +326,7 @@ impl Connection {
         Header {
             seq,
             ack: self.rcv.nxt,
-            flags: flags | self.ecn.echo_flag(),
+            flags,
             window: self.rcv.advertise(u32::from(self.mss), false),
             options: Options {
                 timestamps,

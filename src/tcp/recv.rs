@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use super::check::hold;
 use crate::frame::{Packet, Pool};
 use crate::wire::tcp::{SackBlocks, SeqNumber};
 
@@ -83,10 +84,11 @@ pub fn window_shift(buffer: u32) -> u8 {
     (0..14).find(|s| buffer >> s <= 0xffff).unwrap_or(14)
 }
 
-/// The window field of the first SYN or SYN-ACK with `buffer` bytes.
-pub fn syn_window(buffer: u32) -> u16 {
-    let first = INITIAL_BUFFER.min(clamp_buffer(buffer));
-    u16::try_from(first).unwrap_or(u16::MAX)
+/// The window field of a SYN or SYN-ACK with a receive buffer of `buffer`
+/// bytes.
+pub fn first_window(buffer: u32) -> u16 {
+    let window = clamp_buffer(buffer).min(INITIAL_BUFFER);
+    u16::try_from(window).unwrap_or(u16::MAX)
 }
 
 impl Receive {
@@ -438,6 +440,43 @@ impl Receive {
             self.early.iter().map(|e| e.packet.len()).sum(),
             self.early.len(),
         )
+    }
+
+    /// The first rule that does not hold of the queues and the window.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let ready: usize = self.ready.iter().map(Packet::len).sum();
+        hold!(ready == self.ready_bytes, "bytes that wait add up");
+        // What was promised with a larger unit may still come.
+        let room = u64::from(self.buffer_max) + (2 << self.scale) + u64::from(u16::MAX);
+        let held = (ready + self.taken) as u64 + u64::from(self.window());
+        hold!(held <= room, "what waits and may come fits the buffer");
+        hold!(
+            self.ready.len() <= 4 + ready / (COMPACT / 2),
+            "small payloads do not pin a frame each"
+        );
+        hold!(
+            self.early.len() <= self.early_limit(),
+            "the out-of-order queue is bounded"
+        );
+        let mut at = self.nxt;
+        for e in &self.early {
+            hold!(e.seq.ge(at), "early packets are apart and in order");
+            hold!(!e.packet.is_empty(), "an early packet has payload");
+            hold!(e.end().le(self.adv), "nothing is kept beyond the window");
+            let i = self.ranges.partition_point(|r| r.1.le(e.seq));
+            let covered = self.ranges.get(i);
+            hold!(
+                covered.is_some_and(|r| r.0.le(e.seq) && e.end().le(r.1)),
+                "what is kept is reported (RFC 2018 3)"
+            );
+            at = e.end();
+        }
+        let mut at = self.nxt;
+        for (left, right) in &self.ranges {
+            hold!(left.gt(at) && right.gt(*left), "ranges lie apart, in order");
+            at = *right;
+        }
+        Ok(())
     }
 
     /// Frees everything out of order: it will not be delivered.

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::check::hold;
 use crate::frame::{Held, PACKET_START, Packet, Pool};
 use crate::time::Instant;
 use crate::wire::checksum::Sum;
@@ -437,6 +438,52 @@ impl Send {
         let mut fin = Segment::new(s.end());
         fin.fin = true;
         self.segments.insert(i + 1, fin);
+    }
+
+    /// The first rule that does not hold of the queue and its sums.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let (mut at, mut queued) = (self.first().map_or(self.nxt, |s| s.seq), 0);
+        let (mut sacked, mut lost, mut again) = (0, 0, 0);
+        hold!(self.una.le(self.nxt), "SND.UNA <= SND.NXT (RFC 9293 3.4)");
+        hold!(self.nxt.le(self.tail), "nothing is sent that is not queued");
+        hold!(
+            at.le(self.una) || !self.has_sent(),
+            "what is outstanding is kept"
+        );
+        for (i, s) in self.segments.iter().enumerate() {
+            hold!(s.seq == at, "segments join without a gap");
+            hold!(s.held.is_some() == (s.len > 0), "payload has its frame");
+            hold!((s.sent > 0) == (i < self.sent), "what was sent comes first");
+            hold!(
+                i < self.sent || !(s.sacked || s.lost || s.retransmitted),
+                "what was not sent is neither lost nor received"
+            );
+            hold!(!(s.sacked && s.lost), "what was received is not lost");
+            hold!(
+                !(i < self.hint && s.lost && !s.retransmitted),
+                "no lost segment is passed over"
+            );
+            at = s.end();
+            queued += u32::from(s.len);
+            sacked += if s.sacked { s.seq_len() } else { 0 };
+            lost += if s.lost { s.seq_len() } else { 0 };
+            again += if s.retransmitted { s.seq_len() } else { 0 };
+            if i + 1 == self.sent {
+                hold!(at == self.nxt, "SND.NXT follows the last segment sent");
+            }
+        }
+        hold!(
+            self.segments.is_empty() || at == self.tail,
+            "the queue has an end"
+        );
+        hold!(queued == self.queued, "bytes queued add up");
+        hold!(
+            sacked == self.sacked,
+            "bytes selectively acknowledged add up"
+        );
+        hold!(lost == self.lost, "bytes lost add up");
+        hold!(again == self.retransmitted, "bytes sent again add up");
+        Ok(())
     }
 
     /// Frees everything.

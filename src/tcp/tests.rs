@@ -692,3 +692,68 @@ fn westwood_outruns_cubic_where_loss_is_not_congestion() {
         );
     }
 }
+
+/// Found by the simulation, seed 1805: a segment sent again, so with an old
+/// sequence number, that acknowledges more than any before. RFC 9293 section
+/// 3.10.7.4 would not take its window, and SND.UNA with the window of before
+/// leads beyond what the peer allows (section 3.8.6).
+#[test]
+fn a_window_comes_with_the_acknowledgement_that_it_is_of() {
+    let mut p = Pair::connected(config(), config());
+    p.a.to_send = pattern(20_000);
+    p.settle();
+    let (a, b) = (p.a.c().snd.nxt, p.b.c().snd.nxt);
+    let edge = |c: &Connection| c.snd.una + c.snd.wnd;
+    let mut h = Header {
+        src_port: 80,
+        dst_port: 4000,
+        seq: b + 100,
+        ack: a - 10_000,
+        flags: Flags::ACK,
+        window: 80,
+        ..p.b.log.last().unwrap().1
+    };
+    h.options.timestamps = p.a.c().ts.map(|t| Timestamps {
+        val: t.recent + 1,
+        ecr: 0,
+    });
+    h.options.sack = Default::default();
+    p.inject_a(h, &pattern(100));
+    let before = edge(p.a.c());
+    assert_eq!(before, a - 10_000 + (80 << 7));
+    // The peer has read nothing: its edge stands.
+    h.seq = b;
+    h.ack = a - 10_000 + (20 << 7);
+    h.window = 60;
+    p.inject_a(h, &pattern(100));
+    assert_eq!(edge(p.a.c()), before);
+}
+
+/// Found by the simulation, seed 2451: the acknowledgement was due and never
+/// went. RFC 9293 section 3.10.7.4, first check, in SYN-RECEIVED.
+#[test]
+fn what_is_not_acceptable_in_syn_received_is_answered() {
+    let mut p = Pair::new(config(), config());
+    p.swallow = vec![(false, 1)];
+    p.connect();
+    p.run(Duration::from_millis(20));
+    assert_eq!(state(&p.b), State::SynReceived);
+    let syn = p.a.log[0].1;
+    let other = Header {
+        seq: syn.seq - 1_000_000,
+        ..syn
+    };
+    let mut bytes = vec![0; other.emit_len()];
+    other.emit(&mut bytes);
+    p.b.deliver(p.now, &bytes);
+    p.settle();
+    let answer = p.b.log.last().unwrap().1;
+    assert_eq!(answer.flags, Flags::ACK);
+    assert_eq!(
+        (answer.seq, answer.ack),
+        (p.b.log[0].1.seq + 1, syn.seq + 1)
+    );
+    p.run(SEC * 3);
+    assert_eq!([state(&p.a), state(&p.b)], [State::Established; 2]);
+    p.finish();
+}

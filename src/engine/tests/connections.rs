@@ -279,3 +279,75 @@ fn one_ack_answers_a_batch() {
     // plus the handshake's and some for the ends of batches.
     assert!(tcp.segments_out < 200, "{tcp:?}");
 }
+
+/// Reads nothing until it is told to, and closes first.
+#[derive(Default)]
+struct Late {
+    flow: Option<Flow>,
+    accepted: usize,
+    ends: Vec<Reason>,
+}
+
+impl Application for Late {
+    type Message = Note;
+
+    fn start(&mut self, cx: &mut Context<'_, Note>) {
+        cx.listen(at("0.0.0.0", 80), 8).unwrap();
+    }
+
+    fn accept(
+        &mut self,
+        cx: &mut Context<'_, Note>,
+        flow: Flow,
+        _: SocketAddr,
+        _: SocketAddr,
+    ) -> bool {
+        self.accepted += 1;
+        self.flow = Some(flow);
+        cx.shutdown(flow);
+        true
+    }
+
+    fn readable(&mut self, _: &mut Context<'_, Note>, _: Flow) {}
+
+    fn closed(&mut self, _: &mut Context<'_, Note>, _: Flow, reason: Reason) {
+        self.ends.push(reason);
+    }
+}
+
+/// Found by the simulation, seed 139: the application lost what it had not
+/// read, and never heard the end.
+#[test]
+fn a_new_connection_does_not_replace_one_that_is_not_read_yet() {
+    let mut only = host(CLIENT);
+    only.config.ports = 50_000..=50_000;
+    let mut app = Client::new(100);
+    app.close = false;
+    let (mut server, mut client) = pair(host(SERVER), Late::default(), only, app);
+    let mut world = World::default();
+    let flow = client.with(|app, cx| app.open(cx));
+    until(&mut world, &mut server, &mut client, SECOND, |s, _| {
+        s.app().accepted == 1
+    });
+    client.with(|_, cx| cx.shutdown(flow));
+    until(&mut world, &mut server, &mut client, SECOND, |_, c| {
+        c.app().ends.len() == 1
+    });
+    let index = server.app().flow.unwrap().index() as u32;
+    let state = |s: &Node<Late>| s.stack().flows.at(index).unwrap().conn.state();
+    assert_eq!(state(&server), State::TimeWait);
+    // The same port again, while the server has not read.
+    client.with(|app, cx| app.open(cx));
+    world.settle(&mut [&mut server as &mut dyn Turns, &mut client], SECOND);
+    assert_eq!(server.app().accepted, 1);
+    server.with(|app, cx| {
+        let flow = app.flow.unwrap();
+        assert_eq!(cx.recv_available(flow), 100);
+        cx.recv_consume(flow, 100);
+    });
+    // Now it may.
+    until(&mut world, &mut server, &mut client, 10 * SECOND, |s, _| {
+        s.app().accepted == 2
+    });
+    assert_eq!(server.app().ends[0], Reason::Finished);
+}

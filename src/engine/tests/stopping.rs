@@ -138,3 +138,24 @@ fn a_stopped_engine_does_nothing() {
     assert_eq!((turn.worked, turn.next, turn.stopped), (false, None, true));
     assert_eq!(server.stack().flows.len(), 0);
 }
+
+#[test]
+fn who_waits_for_its_last_frames_answers_nobody() {
+    let (mut server, mut client) = pair(host(SERVER), Echo::new(), host(CLIENT), Client::new(1));
+    let mut world = World::default();
+    world.settle(&mut [&mut server as &mut dyn Turns, &mut client], SECOND);
+    let late = server.core.pool.alloc().unwrap();
+    server.stop();
+    for _ in 0..3 {
+        world.step(&mut [&mut server]);
+    }
+    // Strays come in all the time: each answer would be a frame to wait for.
+    client.with(|app, cx| app.open(cx));
+    world.settle(&mut [&mut client, &mut server], SECOND / 2);
+    assert_eq!(server.stack().counters().resets_stray, 0);
+    assert_eq!(server.ledger().outstanding(), 1);
+    server.core.pool.free(late);
+    world.settle(&mut [&mut client, &mut server], SECOND / 10);
+    assert!(server.turn(world.now()).stopped);
+    assert_eq!(server.ledger().outstanding(), 0);
+}
