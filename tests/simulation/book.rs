@@ -1,0 +1,235 @@
+//! What both ends of every connection have done: how each is held against
+//! the other.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use fullbore::engine::Reason;
+use fullbore::time::Instant;
+
+use crate::plan::{Plan, START};
+use crate::script::{Dialog, Finish};
+
+/// One end of a dialog.
+#[derive(Clone, Debug)]
+pub struct End {
+    pub established: bool,
+    /// Bytes that the connection has taken.
+    pub said: usize,
+    /// Bytes that the application has seen.
+    pub heard: usize,
+    /// It has ended its stream.
+    pub shut: bool,
+    /// It has heard the end of the peer's.
+    pub eof: bool,
+    /// It would write if it could.
+    pub wants: bool,
+    /// Something was put right by force: the application's patience ended.
+    pub put_down: bool,
+    pub gone: Option<(Reason, Instant)>,
+    /// When anything of the above changed last.
+    pub moved: Instant,
+}
+
+/// A dialog's two ends: the client's and the server's.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub ends: [End; 2],
+    pub opened: Option<Instant>,
+}
+
+pub struct Book {
+    pub plan: Rc<Plan>,
+    pub entries: Vec<Entry>,
+    /// The latest dialog from an address and port.
+    ports: HashMap<SocketAddr, usize>,
+    /// Readers of each host that do not read now, and since when all do.
+    unwilling: Vec<(usize, Instant)>,
+    pub failure: Option<String>,
+    pub stopping: bool,
+}
+
+impl Book {
+    pub fn new(plan: Rc<Plan>) -> Self {
+        let end = End {
+            established: false,
+            said: 0,
+            heard: 0,
+            shut: false,
+            eof: false,
+            wants: false,
+            put_down: false,
+            gone: None,
+            moved: START,
+        };
+        let entry = Entry {
+            ends: [end.clone(), end],
+            opened: None,
+        };
+        Self {
+            entries: vec![entry; plan.dialogs.len()],
+            ports: HashMap::new(),
+            unwilling: vec![(0, START); plan.hosts.len()],
+            failure: None,
+            stopping: false,
+            plan,
+        }
+    }
+
+    pub fn fail(&mut self, what: String) {
+        self.failure.get_or_insert(what);
+    }
+
+    pub fn dialog(&self, dialog: usize) -> &Dialog {
+        &self.plan.dialogs[dialog]
+    }
+
+    pub fn end(&mut self, now: Instant, dialog: usize, side: usize) -> &mut End {
+        let end = &mut self.entries[dialog].ends[side];
+        end.moved = now;
+        end
+    }
+
+    /// A client has opened a dialog from `local`.
+    pub fn open(&mut self, now: Instant, dialog: usize, local: SocketAddr) {
+        self.entries[dialog].opened = Some(now);
+        self.end(now, dialog, 0);
+        self.ports.insert(local, dialog);
+    }
+
+    /// The dialog that a server's new connection belongs to.
+    pub fn accepted(&mut self, peer: SocketAddr) -> Option<usize> {
+        self.ports.get(&peer).copied()
+    }
+
+    pub fn not_willing(&mut self, host: usize) {
+        self.unwilling[host].0 += 1;
+    }
+
+    pub fn willing(&mut self, now: Instant, host: usize) {
+        let (count, since) = &mut self.unwilling[host];
+        *count = count.saturating_sub(1);
+        *since = now;
+    }
+
+    /// Since when all readers of a host have read what there was.
+    pub fn willing_since(&self, now: Instant, host: usize) -> Instant {
+        match self.unwilling[host] {
+            (0, since) => since,
+            _ => now,
+        }
+    }
+
+    /// Whether everything was opened and has ended.
+    pub fn is_done(&self) -> bool {
+        self.entries.iter().all(|e| {
+            let open = |end: &End| end.established && end.gone.is_none();
+            e.opened.is_some() && e.ends[0].gone.is_some() && !open(&e.ends[1])
+        })
+    }
+
+    /// Whether one end waits for something that the other, or the stack, owes
+    /// it; and since when nothing of it has moved.
+    pub fn pending(&self, dialog: usize) -> Option<Instant> {
+        let e = &self.entries[dialog];
+        e.opened?;
+        let [c, s] = &e.ends;
+        let moved = c.moved.max(s.moved);
+        if c.gone.is_some() && (s.gone.is_some() || !s.established) {
+            return None;
+        }
+        if c.gone.is_some() || s.gone.is_some() {
+            return Some(moved);
+        }
+        if !c.established || !s.established {
+            return Some(moved);
+        }
+        let owed =
+            |from: &End, to: &End| from.said > to.heard || from.wants || (from.shut && !to.eof);
+        let over = c.shut && s.shut && c.eof && s.eof;
+        (owed(c, s) || owed(s, c) || over).then_some(moved)
+    }
+
+    /// Holds the end of each dialog against what was to happen.
+    ///
+    /// # Errors
+    /// What should not have been.
+    pub fn judge(&self) -> Result<(), String> {
+        for dialog in 0..self.entries.len() {
+            self.judge_one(dialog)
+                .map_err(|what| format!("dialog {dialog}: {what}: {:?}", self.entries[dialog]))?;
+        }
+        Ok(())
+    }
+
+    fn judge_one(&self, dialog: usize) -> Result<(), String> {
+        let d = self.dialog(dialog);
+        let hosts = [d.client, d.server];
+        let (pristine, harsh) = (self.plan.is_pristine(hosts), self.plan.is_harsh(hosts));
+        let e = &self.entries[dialog];
+        let stopped = self.plan.stop_after.is_some();
+        for me in [0, 1] {
+            let (end, peer) = (&e.ends[me], &e.ends[1 - me]);
+            let Some((reason, _)) = end.gone else {
+                if me == 0 && !stopped {
+                    return Err("never ended".into());
+                }
+                continue;
+            };
+            let finish = d.sides[me].finish;
+            let fine = match reason {
+                Reason::Finished => {
+                    self.finished(dialog, me)?;
+                    true
+                }
+                Reason::Aborted => {
+                    matches!(finish, Finish::AbortAt(_) | Finish::AbortAfter(_))
+                        || finish == Finish::CloseUnread
+                        || end.put_down
+                        || stopped
+                }
+                // Somebody was gone before: that this is rightly so shows there.
+                Reason::Reset => peer.gone.is_some() || !peer.established || stopped,
+                Reason::TimedOut => {
+                    let before = peer.gone.is_some_and(|(r, _)| r != Reason::Finished);
+                    harsh || before || (!end.established && !pristine) || stopped
+                }
+                Reason::Unreachable => !pristine || stopped,
+                Reason::Refused => stopped || !pristine,
+            };
+            if !fine {
+                return Err(format!("the {} ended as {reason:?}", NAMES[me]));
+            }
+        }
+        Ok(())
+    }
+
+    /// An end that finished has said all, and what it said has arrived.
+    fn finished(&self, dialog: usize, me: usize) -> Result<(), String> {
+        let d = self.dialog(dialog);
+        let (end, peer) = (
+            &self.entries[dialog].ends[me],
+            &self.entries[dialog].ends[1 - me],
+        );
+        if self.plan.stop_after.is_some() {
+            return Ok(());
+        }
+        let left_early = |side: usize| d.sides[side].is_rude() || d.refused;
+        if end.said != d.sides[me].total && !left_early(me) {
+            return Err(format!("the {} finished before it said all", NAMES[me]));
+        }
+        if !left_early(me) && (!end.eof || end.heard != d.sides[1 - me].total) {
+            return Err(format!("the {} finished before it heard all", NAMES[me]));
+        }
+        let deaf = left_early(1 - me) || peer.put_down || peer.gone.is_none();
+        // A reset from a peer that has forgotten takes what was not read.
+        let robbed = peer.gone.is_some_and(|(r, _)| r != Reason::Finished);
+        if peer.heard != end.said && !deaf && !robbed {
+            return Err(format!("the {} was not heard to the end", NAMES[me]));
+        }
+        Ok(())
+    }
+}
+
+pub const NAMES: [&str; 2] = ["client", "server"];

@@ -1,0 +1,85 @@
+//! Defects built in on purpose: a simulation that cannot fail shows nothing.
+
+use crate::network::Sabotage;
+use crate::plan::Plan;
+use crate::runner::caught;
+use crate::trace::Trace;
+
+/// Every defect, and what the rule that finds it says.
+pub const ALL: [(&str, (Sabotage, &[&str])); 9] = [
+    ("a_forged_byte", (Sabotage::ForgedByte, &["wrong byte"])),
+    ("a_shrunk_window", (Sabotage::ShrunkWindow, &["shrink"])),
+    (
+        "an_ack_too_far",
+        (Sabotage::AckTooFar, &["only what was sent"]),
+    ),
+    (
+        "a_silent_hole",
+        (Sabotage::SilentHole, &["stalled", "TimedOut"]),
+    ),
+    (
+        "a_lost_byte",
+        (
+            Sabotage::LostByte,
+            &["wrong byte", "wrong end", "heard all"],
+        ),
+    ),
+    (
+        "bytes_heard_twice",
+        (Sabotage::TwiceHeard, &["wrong byte", "more bytes"]),
+    ),
+    (
+        "a_leaked_frame",
+        (Sabotage::LeakedFrame, &["not all frames back"]),
+    ),
+    ("a_wrong_abort", (Sabotage::WrongAbort, &["ended as"])),
+    (
+        "dead_timers",
+        (
+            Sabotage::DeadTimers,
+            &["stalled", "never happen", "no end", "that are over"],
+        ),
+    ),
+];
+
+/// Worlds to look for it in.
+const WORLDS: u64 = 60;
+
+/// Whether a defect is found, in the way expected.
+///
+/// # Errors
+/// If it is not.
+pub fn is_found((defect, says): (Sabotage, &[&str])) -> Result<(), String> {
+    let mut found = 0;
+    for seed in 0..WORLDS {
+        let mut plan = Plan::new(seed);
+        plan.stop_after = None;
+        plan.sabotage = Some(defect);
+        if let Err(what) = caught(plan, Trace::default()) {
+            if says.iter().any(|s| what.contains(s)) {
+                found += 1;
+            } else {
+                let what: String = what.chars().take(300).collect();
+                return Err(format!("{defect:?} in world {seed} shows as: {what}"));
+            }
+        }
+    }
+    if found == 0 {
+        return Err(format!("{defect:?} was found in none of {WORLDS} worlds"));
+    }
+    Ok(())
+}
+
+/// A seed that does not replay its world is worth nothing.
+///
+/// # Errors
+/// The seed of which two worlds differ.
+pub fn the_same_seed_is_the_same_world() -> Result<(), String> {
+    for seed in 0..40 {
+        let runs = [0, 1].map(|_| caught(Plan::new(seed), Trace::default()));
+        if runs[0] != runs[1] {
+            return Err(format!("seed {seed}: {:?} and {:?}", runs[0], runs[1]));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,380 @@
+//! A world, as it follows from its seed.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use fullbore::congestion::Algorithm;
+use fullbore::tcp;
+use fullbore::time::Instant;
+
+use crate::line::{Condition, Loss};
+use crate::network::Sabotage;
+use crate::nic::Rings;
+use crate::rng::Rng;
+use crate::script::Dialog;
+
+/// When every world begins.
+pub const START: Instant = Instant::from_millis(1000);
+
+/// One host.
+#[derive(Clone, Debug)]
+pub struct HostPlan {
+    /// Engines that share its address.
+    pub engines: usize,
+    pub mtu: u16,
+    pub frames: u32,
+    pub tcp: tcp::Config,
+    pub batch: usize,
+    pub tx_queue: usize,
+    pub max_flows: usize,
+    pub backlog: usize,
+    pub ports: RangeInclusive<u16>,
+    pub rings: Rings,
+    /// How long a turn in which something happened takes.
+    pub turn: Duration,
+    /// Spans in which the host does not run: its clock jumps forward.
+    pub asleep: Vec<(Instant, Instant)>,
+    pub up: Vec<(Instant, Condition)>,
+    pub down: Vec<(Instant, Condition)>,
+}
+
+/// A world.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub v6: bool,
+    pub hosts: Vec<HostPlan>,
+    pub dialogs: Vec<Dialog>,
+    /// Engines are stopped after so long, whatever goes on.
+    pub stop_after: Option<Duration>,
+    pub sabotage: Option<Sabotage>,
+}
+
+/// What sort of world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Small,
+    Star,
+    Bulk,
+    Large,
+    Churn,
+    Queues,
+}
+
+impl Plan {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed, 1);
+        let kind = match rng.below(100) {
+            0..45 => Kind::Small,
+            45..65 => Kind::Star,
+            65..82 => Kind::Bulk,
+            82..84 => Kind::Large,
+            84..93 => Kind::Churn,
+            _ => Kind::Queues,
+        };
+        let clients = match kind {
+            Kind::Star => rng.range(2, 4),
+            Kind::Churn | Kind::Queues => rng.range(1, 2),
+            _ => 1,
+        } as usize;
+        let (dialogs, most) = match kind {
+            Kind::Small => (rng.range(1, 3), 20_000),
+            Kind::Star => (rng.range(2, 8), 30_000),
+            Kind::Bulk => (rng.range(1, 2), 250_000),
+            Kind::Large => (1, 1_500_000),
+            Kind::Churn => (rng.range(8, 30), 3_000),
+            Kind::Queues => (rng.range(2, 8), 30_000),
+        };
+        let reuse = kind == Kind::Churn && rng.one_in(2);
+        let bad = !rng.one_in(4);
+        let v6 = rng.one_in(4);
+        let hosts = (0..=clients)
+            .map(|i| {
+                let bad = bad && (i == 0 || rng.one_in(2));
+                let mut host = HostPlan::draw(&mut rng, bad, v6);
+                if kind == Kind::Queues && (i == 0 || rng.one_in(2)) {
+                    host.engines = rng.range(2, 3) as usize;
+                }
+                if reuse {
+                    host.ports = 50_000..=50_000 + rng.below(4) as u16;
+                    host.tcp.timestamps = true;
+                }
+                host
+            })
+            .collect::<Vec<_>>();
+        let rude = !reuse && rng.one_in(2);
+        let most = most.min(hosts.iter().map(HostPlan::enough).min().unwrap_or(most));
+        let dialogs = (0..dialogs)
+            .map(|_| {
+                let client = 1 + rng.below(clients as u64) as usize;
+                // Both may open, and the server's role moves.
+                let ends = if rng.one_in(8) && !reuse {
+                    (0, client)
+                } else {
+                    (client, 0)
+                };
+                Dialog::draw(&mut rng, ends, most, rude)
+            })
+            .collect();
+        Self {
+            seed,
+            v6,
+            hosts,
+            dialogs,
+            stop_after: rng
+                .one_in(20)
+                .then(|| rng.skewed_time(Duration::from_secs(10))),
+            sabotage: None,
+        }
+    }
+
+    /// The address of a host, and the length of its network's prefix.
+    pub fn address(&self, host: usize) -> (IpAddr, u8) {
+        let last = host as u8 + 1;
+        if self.v6 {
+            (
+                Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, last.into()).into(),
+                64,
+            )
+        } else {
+            (Ipv4Addr::new(10, 1, 0, last).into(), 16)
+        }
+    }
+
+    /// Every condition of the lines of two hosts.
+    fn conditions(&self, hosts: [usize; 2]) -> impl Iterator<Item = &Condition> {
+        hosts.into_iter().flat_map(|h| {
+            let host = &self.hosts[h];
+            host.up.iter().chain(&host.down).map(|(_, c)| c)
+        })
+    }
+
+    /// Whether nothing can get lost between two hosts: no excuses.
+    pub fn is_pristine(&self, hosts: [usize; 2]) -> bool {
+        self.loss(hosts) == 0
+            && !self.is_harsh(hosts)
+            && self
+                .conditions(hosts)
+                .all(|c| c.rate.is_none() && c.mtu >= 1500)
+            && hosts.iter().all(|h| {
+                let h = &self.hosts[*h];
+                h.asleep.is_empty() && h.rings.stuck.is_empty() && h.frames >= 256
+            })
+    }
+
+    /// The worst mean loss between two hosts, in millionths, both ways.
+    pub fn loss(&self, hosts: [usize; 2]) -> u32 {
+        let worst = |lines: &[(Instant, Condition)]| {
+            let of = |c: &Condition| c.loss.mean() + c.corrupt;
+            lines.iter().map(|(_, c)| of(c)).max().unwrap_or(0)
+        };
+        hosts
+            .iter()
+            .map(|h| worst(&self.hosts[*h].up) + worst(&self.hosts[*h].down))
+            .sum()
+    }
+
+    /// Whether a connection between two hosts may fail without anybody's
+    /// fault.
+    pub fn is_harsh(&self, hosts: [usize; 2]) -> bool {
+        let awful = |c: &Condition| !c.up || matches!(c.loss, Loss::Bursts { .. });
+        self.loss(hosts) > 120_000
+            || self.conditions(hosts).any(awful)
+            || hosts.iter().any(|h| {
+                let h = &self.hosts[*h];
+                let nap = |(from, to): &(Instant, Instant)| to.since(*from).as_secs() > 0;
+                let tcp = &h.tcp;
+                h.frames < 128
+                    || h.asleep.iter().any(nap)
+                    || tcp.user_timeout.is_some()
+                    || tcp.keepalive.is_some()
+            })
+    }
+}
+
+impl HostPlan {
+    /// Bytes that do not take for ever through its smallest bottleneck.
+    fn enough(&self) -> u64 {
+        let windows = self.up.iter().filter_map(|(_, c)| c.clamp);
+        let window = windows.min().map_or(u32::MAX, u32::from);
+        u64::from(window.min(self.tcp.send_buffer.max(1))) * 300
+    }
+
+    fn draw(rng: &mut Rng, bad: bool, v6: bool) -> Self {
+        let odd = rng.one_in(3);
+        let smallest = if v6 { 1280 } else { 576 };
+        let mut spans = |n: u64, most: Duration| -> Vec<(Instant, Instant)> {
+            (0..rng.below(n))
+                .map(|_| {
+                    let from = START + rng.skewed_time(Duration::from_secs(20));
+                    (from, from + rng.skewed_time(most))
+                })
+                .collect()
+        };
+        let (asleep, stuck) = if odd {
+            (
+                spans(3, Duration::from_secs(60)),
+                spans(3, Duration::from_millis(60)),
+            )
+        } else {
+            (Vec::new(), Vec::new())
+        };
+        let down_bad = bad && rng.one_in(2);
+        Self {
+            engines: 1,
+            mtu: if odd {
+                rng.range(smallest, 1500) as u16
+            } else {
+                1500
+            },
+            frames: match rng.below(6) {
+                0 => 64 + rng.below(64) as u32,
+                1 => 128 + rng.below(128) as u32,
+                _ => 512,
+            },
+            tcp: settings(rng),
+            batch: rng.range(1, 64) as usize,
+            tx_queue: rng.range(8, 128) as usize,
+            max_flows: if rng.one_in(10) { 4 } else { 1024 },
+            backlog: if rng.one_in(4) { 1 } else { 64 },
+            ports: 49152..=65535,
+            rings: Rings {
+                rx: rng.pick(&[32, 256, 4096]),
+                tx: rng.pick(&[1, 16, 256, 256]),
+                complete: if odd {
+                    rng.skewed_time(Duration::from_millis(5))
+                } else {
+                    Duration::ZERO
+                },
+                stuck,
+            },
+            turn: Duration::from_micros(rng.pick(&[1, 5, 20, 100])),
+            asleep,
+            up: line(rng, bad, smallest as u16),
+            down: line(rng, down_bad, smallest as u16),
+        }
+    }
+}
+
+/// Conditions of a line, the first from the start.
+fn line(rng: &mut Rng, bad: bool, smallest: u16) -> Vec<(Instant, Condition)> {
+    let delay = if rng.one_in(20) {
+        rng.skewed_time(Duration::from_millis(800))
+    } else {
+        rng.skewed_time(Duration::from_millis(60))
+    };
+    let mut c = Condition {
+        delay,
+        jitter: rng.time(delay / 4),
+        late: Duration::from_micros(rng.skewed(30_000)),
+        ..Condition::default()
+    };
+    let some = |rng: &mut Rng, n: u64, most: u64| {
+        if rng.one_in(n) {
+            rng.skewed(most) as u32
+        } else {
+            0
+        }
+    };
+    c.duplicate = some(rng, 3, 100_000);
+    c.reorder = some(rng, 3, 300_000);
+    if rng.one_in(8) {
+        c.rate = Some((100_000 << rng.below(12), rng.range(4, 300) as usize));
+    }
+    if rng.one_in(16) {
+        c.clamp = Some(rng.skewed(4000).max(1) as u16);
+    }
+    if rng.one_in(6) {
+        c.mtu = rng.range(smallest.into(), 1500) as u16;
+    }
+    if bad {
+        c.loss = loss(rng);
+        c.corrupt = some(rng, 3, 20_000);
+    }
+    let mut all = vec![(START, c)];
+    if !rng.one_in(3) {
+        return all;
+    }
+    let mut at = START;
+    for _ in 0..rng.range(1, 3) {
+        at += rng.skewed_time(Duration::from_secs(10));
+        let usual = c;
+        match rng.below(5) {
+            0 => c.mtu = rng.range(smallest.into(), 1500) as u16,
+            1 => c.delay = rng.skewed_time(Duration::from_millis(200)),
+            2 => c.rate = Some((100_000 << rng.below(12), rng.range(4, 300) as usize)),
+            3 if bad => c.loss = loss(rng),
+            _ if bad => {
+                c.up = false;
+                all.push((at, c));
+                at += rng.skewed_time(Duration::from_secs(240));
+                c = usual;
+            }
+            _ => c.duplicate = 200_000,
+        }
+        all.push((at, c));
+    }
+    all
+}
+
+fn loss(rng: &mut Rng) -> Loss {
+    match rng.below(4) {
+        0 => Loss::Bursts {
+            enter: rng.skewed(30_000) as u32,
+            leave: rng.range(100_000, 900_000) as u32,
+            inside: rng.range(300_000, 1_000_000) as u32,
+        },
+        1 => Loss::Even(rng.below(300_000) as u32),
+        _ => Loss::Even(rng.skewed(100_000) as u32),
+    }
+}
+
+fn settings(rng: &mut Rng) -> tcp::Config {
+    let seconds = Duration::from_secs;
+    let keepalive = rng.one_in(8);
+    tcp::Config {
+        congestion: rng.pick(&[Algorithm::Cubic, Algorithm::Reno, Algorithm::Westwood]),
+        initial_window: rng.pick(&[1, 2, 4, 10, 10]),
+        recv_buffer: rng.skewed(1 << 21) as u32,
+        send_buffer: rng.skewed(1 << 21) as u32,
+        window_scaling: !rng.one_in(4),
+        timestamps: !rng.one_in(4),
+        sack: !rng.one_in(4),
+        syn_cookies: !rng.one_in(3),
+        nodelay: rng.one_in(2),
+        delayed_ack: Duration::from_millis(rng.pick(&[1, 40, 40, 200, 499])),
+        min_rto: Duration::from_millis(rng.pick(&[10, 200, 200, 1000])),
+        max_rto: seconds(rng.pick(&[2, 10, 60, 120])),
+        time_wait: seconds(rng.pick(&[10, 60])),
+        keepalive: keepalive.then(|| seconds(rng.range(1, 30))),
+        keepalive_interval: seconds(rng.range(1, 10)),
+        user_timeout: rng.one_in(30).then(|| seconds(rng.range(1, 60))),
+        ..tcp::Config::default()
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "world {} ({})",
+            self.seed,
+            if self.v6 { "IPv6" } else { "IPv4" }
+        )?;
+        for (i, h) in self.hosts.iter().enumerate() {
+            writeln!(f, "host {i} at {}: {h:#?}", self.address(i).0)?;
+        }
+        for (i, d) in self.dialogs.iter().enumerate() {
+            writeln!(f, "dialog {i}: {d:?}")?;
+        }
+        if let Some(after) = self.stop_after {
+            writeln!(f, "engines are stopped after {after:?}")?;
+        }
+        if let Some(sabotage) = self.sabotage {
+            writeln!(f, "defect built in: {sabotage:?}")?;
+        }
+        Ok(())
+    }
+}
