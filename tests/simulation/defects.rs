@@ -37,7 +37,13 @@ pub const ALL: [(&str, (Sabotage, &[&str])); 9] = [
         "dead_timers",
         (
             Sabotage::DeadTimers,
-            &["stalled", "never happen", "no end", "that are over"],
+            &[
+                "stalled",
+                "never happen",
+                "no end",
+                "that are over",
+                "not all frames back",
+            ],
         ),
     ),
 ];
