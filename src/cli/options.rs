@@ -3,8 +3,8 @@
 use super::failure::{Exit, Failure};
 use super::node::{EngineOptions, NodeOptions, Own};
 use crate::config::{
-    self, AddressMode, Attach, Bind, Congestion, HugePages, IdleStrategy, OrOff, Plan, RxChecksum,
-    TokenScope,
+    self, AddressMode, Attach, Bind, Congestion, Ecn, HugePages, IdleStrategy, OrOff, Plan,
+    RxChecksum, TokenScope,
 };
 use crate::congestion::Algorithm;
 use crate::engine::{EngineConfig, Idle};
@@ -218,6 +218,11 @@ fn tcp(tcp: &config::Tcp) -> tcp::Config {
         window_scaling: tcp.window_scale,
         timestamps: tcp.timestamps,
         sack: tcp.sack,
+        ecn: match tcp.ecn {
+            Ecn::Off => tcp::Ecn::Off,
+            Ecn::Accept => tcp::Ecn::Accept,
+            Ecn::Request => tcp::Ecn::Request,
+        },
         syn_cookies: tcp.syn_cookies,
         nodelay: tcp.no_delay,
         max_segment: tcp.max_segment.map(|n| small(n.get())),

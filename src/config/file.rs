@@ -90,6 +90,15 @@ choice! {
         /// Westwood+.
         Westwood,
     }
+    /// Whether congestion marks are used.
+    Ecn {
+        /// No.
+        Off,
+        /// When the peer asks.
+        Accept,
+        /// Outgoing connections ask too.
+        Request,
+    }
     /// Which requests need the token.
     TokenScope {
         /// Those that write.
@@ -359,6 +368,7 @@ table! {
         window_scale: bool = true,
         timestamps: bool = true,
         sack: bool = true,
+        ecn: Ecn = Ecn::Accept,
         delayed_ack: OrOff<Span<{ MS }, { 500 * MS }>> = OrOff::On(Span::micros(40 * MS)),
         no_delay: bool = true,
         max_segment: Option<Count<88, 65_495>> = None,

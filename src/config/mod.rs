@@ -19,7 +19,7 @@ mod tests;
 
 pub use error::{Error, Problem};
 pub use file::{
-    AddressMode, Addresses, Attach, Bind, ChunkSize, Congestion, Cores, File, HugePages, Idle,
+    AddressMode, Addresses, Attach, Bind, ChunkSize, Congestion, Cores, Ecn, File, HugePages, Idle,
     IdleStrategy, Limits, Queues, Rings, RxChecksum, Serve, Stats, StatsFormat, Tcp, TokenScope,
     Umem,
 };

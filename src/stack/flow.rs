@@ -303,6 +303,8 @@ fn add_counters(sum: &mut TcpCounters, conn: &Connection) {
     sum.timeouts += c.timeouts;
     sum.tail_loss_probes += c.probes;
     sum.spurious += c.undone;
+    sum.marks_in += c.marks_received;
+    sum.mark_reductions += c.mark_reductions;
     sum.out_of_order += c.out_of_order;
     sum.duplicates += c.duplicates;
     sum.challenge_acks += c.challenges;

@@ -175,6 +175,10 @@ counters! {
         tail_loss_probes,
         /// Retransmissions that turned out to be needless (DSACK, F-RTO).
         spurious,
+        /// Segments received with a congestion mark (RFC 3168).
+        marks_in,
+        /// Reductions of a congestion window that marks caused.
+        mark_reductions,
         /// Segments received out of order.
         out_of_order,
         /// Segments received that held nothing new.

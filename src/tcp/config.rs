@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Ecn;
 use crate::congestion::Algorithm;
 
 /// Settings of TCP connections. All have working defaults.
@@ -22,6 +23,8 @@ pub struct Config {
     pub timestamps: bool,
     /// Whether to offer selective acknowledgements (RFC 2018).
     pub sack: bool,
+    /// Whether to use congestion marks (RFC 3168).
+    pub ecn: Ecn,
     /// Whether a listener whose backlog is full answers with SYN cookies
     /// (RFC 4987); otherwise it drops the SYN, and the peer tries again.
     pub syn_cookies: bool,
@@ -76,6 +79,7 @@ impl Default for Config {
             window_scaling: true,
             timestamps: true,
             sack: true,
+            ecn: Ecn::default(),
             syn_cookies: true,
             nodelay: false,
             max_segment: None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::cookie::Decoded;
 use super::counters::Counters;
+use super::ecn::{self, EcnState};
 use super::loss::Recovery;
 use super::rack::Rack;
 use super::recv::Receive;
@@ -15,7 +16,7 @@ use super::{Config, Event, Reason, State};
 use crate::congestion::Controller;
 use crate::frame::{Packet, Pool};
 use crate::time::Instant;
-use crate::wire::tcp::{Header, Options, SeqNumber};
+use crate::wire::tcp::{Flags, Header, Options, SeqNumber};
 use crate::wire::{eth, ipv6};
 
 /// Largest payload assumed of a peer that does not say, over IPv4.
@@ -148,6 +149,7 @@ pub struct Connection {
     pub(super) ts: Option<TimestampState>,
     pub(super) ts_offset: u32,
     pub(super) sack: bool,
+    pub(super) ecn: EcnState,
     /// Both ends scale their windows.
     pub(super) scaling: bool,
     pub(super) nodelay: bool,
@@ -216,6 +218,7 @@ impl Connection {
             ts: None,
             ts_offset: s.ts_offset,
             sack: false,
+            ecn: EcnState::default(),
             scaling: false,
             nodelay: config.nodelay,
             cork: false,
@@ -274,6 +277,11 @@ impl Connection {
         );
         let syn = Header {
             seq: ack.seq - 1,
+            flags: if cookie.ecn {
+                Flags::SYN | ecn::SETUP
+            } else {
+                Flags::SYN
+            },
             options: cookie.options(ack),
             ..*ack
         };
@@ -301,6 +309,7 @@ impl Connection {
             None => self.rcv.without_scaling(),
         }
         self.sack = o.sack_permitted && self.config.sack;
+        self.ecn.negotiate(self.config.ecn, syn.flags);
         self.ts = o
             .timestamps
             .filter(|_| self.config.timestamps)
@@ -308,9 +317,7 @@ impl Connection {
                 recent: t.val,
                 recent_at: now,
             });
-        // No IPv4 path has headers this long, and every IPv6 path has.
-        let ipv6 = usize::from(self.headroom) >= eth::HEADER_LEN + ipv6::HEADER_LEN;
-        let theirs = o.mss.unwrap_or(default_mss(ipv6)).max(MIN_MSS);
+        let theirs = o.mss.unwrap_or(default_mss(self.is_ipv6())).max(MIN_MSS);
         let mut mss = self.mss.min(theirs);
         if self.ts.is_some() {
             mss -= TIMESTAMPS_LEN;
@@ -471,7 +478,7 @@ impl Connection {
         }
     }
 
-    /// Whether the path is IPv6: by the room that its headers take.
+    /// Whether the path is IPv6: no IPv4 path has headers as long as its.
     pub(super) const fn is_ipv6(&self) -> bool {
         self.headroom >= (eth::HEADER_LEN + ipv6::HEADER_LEN) as u16
     }

@@ -4,15 +4,16 @@
 //!
 //! The sequence number carries an age of 64 s steps (5 bits), an index of
 //! MSS (3 bits) and a 24-bit keyed hash; the low bits of the timestamp carry
-//! the window scale and whether SACK was offered.
+//! the window scale and whether SACK and ECN were offered.
 
 use std::hash::Hasher;
 use std::net::SocketAddr;
 
-use super::Config;
 use super::connection::default_mss;
+use super::ecn;
 use super::isn::keyed;
-use super::recv::{first_window, window_shift};
+use super::recv::{syn_window, window_shift};
+use super::{Config, Ecn};
 use crate::time::Instant;
 use crate::wire::tcp::{Flags, Header, Options, SeqNumber, Timestamps};
 
@@ -20,8 +21,9 @@ use crate::wire::tcp::{Flags, Header, Options, SeqNumber, Timestamps};
 const MSS_TABLE: [u16; 8] = [536, 1000, 1220, 1300, 1400, 1440, 1460, 8900];
 /// A cookie lives for one to two steps of this length.
 const STEP_SECS: u64 = 64;
-/// Bits of the timestamp used: 4 for the scale (15: none), 1 for SACK.
-const TS_BITS: u32 = 5;
+/// Bits of the timestamp used: 4 for the scale (15: none), 1 for SACK, 1 for
+/// ECN.
+const TS_BITS: u32 = 6;
 const NO_SCALE: u32 = 15;
 
 /// What a cookie brought back.
@@ -33,6 +35,8 @@ pub struct Decoded {
     pub window_scale: Option<u8>,
     /// Whether the peer offered SACK.
     pub sack_permitted: bool,
+    /// Whether congestion marks were agreed on.
+    pub ecn: bool,
     /// Offset of our timestamp clock that continues the SYN-ACK's value.
     pub ts_offset: Option<u32>,
 }
@@ -96,12 +100,13 @@ impl Cookies {
         let age = (now.as_millis() / 1000 / STEP_SECS) as u32 & 0x1f;
         let low = age << 3 | index;
         let iss = SeqNumber(low << 24 | self.hash(local, remote, syn.seq, low));
+        let marks = ours.ecn && syn.flags.contains(ecn::SETUP);
         let timestamps = syn.options.timestamps.filter(|_| ours.timestamps).map(|t| {
             let scale = syn
                 .options
                 .window_scale
                 .map_or(NO_SCALE, |s| u32::from(s.min(14)));
-            let bits = scale | u32::from(syn.options.sack_permitted) << 4;
+            let bits = scale | u32::from(syn.options.sack_permitted) << 4 | u32::from(marks) << 5;
             let val = (now.as_millis() as u32) & !((1 << TS_BITS) - 1) | bits;
             Timestamps { val, ecr: t.val }
         });
@@ -111,7 +116,11 @@ impl Cookies {
             dst_port: remote.port(),
             seq: iss,
             ack: syn.seq + 1,
-            flags: Flags::SYN | Flags::ACK,
+            flags: if carried && marks {
+                Flags::SYN | Flags::ACK | Flags::ECE
+            } else {
+                Flags::SYN | Flags::ACK
+            },
             window: ours.window,
             urgent: 0,
             options: Options {
@@ -150,12 +159,14 @@ impl Cookies {
             mss: MSS_TABLE[(low & 7) as usize],
             window_scale: None,
             sack_permitted: false,
+            ecn: false,
             ts_offset: None,
         };
         if let Some(t) = ack.options.timestamps {
             let scale = t.ecr & 0xf;
             decoded.window_scale = (scale != NO_SCALE).then_some(scale as u8);
             decoded.sack_permitted = t.ecr & 0x10 != 0;
+            decoded.ecn = t.ecr & 0x20 != 0;
             // Our clock goes on from the value sent, rounded up past it.
             decoded.ts_offset = Some(1 << TS_BITS);
         }
@@ -168,15 +179,16 @@ impl Cookies {
 pub struct Offer {
     /// Our largest payload, without options.
     pub mss: u16,
-    /// Our first window, never scaled: the connection that the cookie becomes
-    /// must not take any of it back (RFC 9293 section 3.8.6).
-    pub window: u16,
     /// Our window shift, if we scale.
     pub window_scale: Option<u8>,
     /// Whether we accept SACK.
     pub sack: bool,
     /// Whether we use timestamps.
     pub timestamps: bool,
+    /// Whether we use congestion marks.
+    pub ecn: bool,
+    /// Our window field, never scaled in a SYN-ACK.
+    pub window: u16,
 }
 
 impl Offer {
@@ -185,12 +197,13 @@ impl Offer {
     pub fn new(config: &Config, mss: u16) -> Self {
         Self {
             mss,
-            window: first_window(config.recv_buffer),
             window_scale: config
                 .window_scaling
                 .then(|| window_shift(config.recv_buffer)),
             sack: config.sack,
             timestamps: config.timestamps,
+            ecn: config.ecn != Ecn::Off,
+            window: syn_window(config.recv_buffer),
         }
     }
 }
@@ -208,10 +221,11 @@ mod tests {
 
     const OFFER: Offer = Offer {
         mss: 1460,
-        window: 0xffff,
         window_scale: Some(7),
         sack: true,
         timestamps: true,
+        ecn: true,
+        window: 0xffff,
     };
 
     fn syn() -> Header {
@@ -290,6 +304,45 @@ mod tests {
             let d = c.decode(Instant::ZERO, l, r, &ack_of(&s, &plain)).unwrap();
             assert_eq!(d.mss, mss);
         }
+    }
+
+    #[test]
+    fn marks_are_agreed_on_where_a_timestamp_carries_that() {
+        let (l, r) = ends();
+        let c = Cookies::new([3; 16]);
+        let mut syn = Header {
+            flags: Flags::SYN | Flags::ECE | Flags::CWR,
+            ..syn()
+        };
+        let echoes = |syn: &Header, ours: &Offer| {
+            let s = c.syn_ack(Instant::ZERO, l, r, syn, ours);
+            let d = c.decode(Instant::ZERO, l, r, &ack_of(&s, syn)).unwrap();
+            assert_eq!(s.flags.contains(Flags::ECE), d.ecn);
+            d.ecn
+        };
+        assert!(echoes(&syn, &OFFER));
+        assert!(!echoes(
+            &syn,
+            &Offer {
+                ecn: false,
+                ..OFFER
+            }
+        ));
+        syn.options.timestamps = None;
+        assert!(!echoes(&syn, &OFFER));
+    }
+
+    #[test]
+    fn the_window_offered_is_the_configured_one() {
+        let (l, r) = ends();
+        let small = Config {
+            recv_buffer: 5000,
+            ..Config::default()
+        };
+        let s =
+            Cookies::new([3; 16]).syn_ack(Instant::ZERO, l, r, &syn(), &Offer::new(&small, 1460));
+        assert_eq!(s.window, 5000);
+        assert_eq!(Offer::new(&Config::default(), 1460).window, 0xffff);
     }
 
     #[test]

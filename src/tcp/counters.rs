@@ -23,6 +23,12 @@ pub struct Counters {
     /// Segments delivered, SYN and FIN included: acknowledged cumulatively or
     /// selectively for the first time (`delivered`).
     pub delivered: u64,
+    /// Of those, by acknowledgements with ECE (`delivered_ce`).
+    pub delivered_ce: u64,
+    /// Segments received with a congestion mark and payload.
+    pub marks_received: u64,
+    /// Reductions of the window that congestion marks caused.
+    pub mark_reductions: u64,
     /// Segments sent again (`total_retrans`).
     pub retransmits: u64,
     /// Of those, in fast recovery.

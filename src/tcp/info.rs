@@ -80,6 +80,8 @@ pub struct Info {
     pub timestamps: bool,
     /// Whether selective acknowledgements are in use.
     pub sack: bool,
+    /// Whether congestion marks are in use.
+    pub ecn: bool,
     /// Whether windows are scaled.
     pub scaling: bool,
     /// Whether a loss is being repaired.
@@ -126,8 +128,9 @@ impl Connection {
             early: self.rcv.early(),
             timestamps: self.ts.is_some(),
             sack: self.sack,
+            ecn: self.ecn.is_on(),
             scaling: self.scaling,
-            recovering: !self.recovery.is_open(),
+            recovering: self.recovery.is_repairing(),
             counters: self.counters,
         }
     }

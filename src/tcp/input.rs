@@ -32,7 +32,7 @@ impl Connection {
         ce: bool,
         packet: Packet,
     ) {
-        let _ = ce; // ECN is never negotiated, so nobody may mark us.
+        self.ecn.marked = ce;
         self.counters.segments_received += 1;
         self.counters.data_segments_received += u64::from(!packet.is_empty());
         let mut packet = Some(packet);
@@ -89,7 +89,11 @@ impl Connection {
             return DONE;
         }
         if h.flags.contains(Flags::RST) {
-            if has_ack {
+            if has_ack && self.ecn.retry_plain() {
+                // RFC 3168 section 6.1.1.1: what asks for ECN may be refused
+                // by those who do not know it.
+                self.snd.mark_lost(0);
+            } else if has_ack {
                 self.end(Reason::Refused, pool);
             }
             return DONE;
@@ -121,6 +125,8 @@ impl Connection {
     /// Our SYN is acknowledged: the connection is established.
     fn finish_handshake(&mut self, now: Instant, h: &Header, pool: &mut Pool) {
         let syns = self.snd.first().map_or(0, |s| s.sent);
+        // A refusal is no loss.
+        let syns = syns.saturating_sub(self.ecn.needless_syns());
         if self.state != State::FinWait1 {
             self.state = State::Established;
         }
@@ -195,6 +201,9 @@ impl Connection {
             if !self.passive && h.flags.contains(Flags::ACK) {
                 // Simultaneous open: the peer's answer to our SYN.
                 return GO_ON;
+            }
+            if self.passive {
+                self.ecn.negotiate(self.config.ecn, h.flags);
             }
             self.snd.mark_lost(0);
             return DONE;
@@ -374,6 +383,7 @@ impl Connection {
         if let Some(fin) = self.fin_seq {
             p.truncate(fin.distance(h.seq).max(0) as usize);
         }
+        self.note_marks(h);
         self.ack.rcv_mss = self.ack.rcv_mss.max((len as u16).min(self.mss));
         let before = self.rcv.nxt;
         if h.seq.lt(before) {

@@ -27,6 +27,9 @@ pub enum Phase {
     /// Nothing is being repaired.
     #[default]
     Open,
+    /// The window goes down after a congestion mark (RFC 3168), until what is
+    /// behind `point` is acknowledged.
+    Cwr { point: SeqNumber, prr: Prr },
     /// Fast recovery until `point` is acknowledged.
     Fast { point: SeqNumber, prr: Prr },
     /// After a time-out, until `point` is acknowledged.
@@ -62,6 +65,11 @@ impl Recovery {
         matches!(self.phase, Phase::Open)
     }
 
+    /// Whether a loss is being repaired.
+    pub const fn is_repairing(&self) -> bool {
+        matches!(self.phase, Phase::Fast { .. } | Phase::Loss { .. })
+    }
+
     /// Whether a loss that was found before a time-out is being repaired.
     pub const fn is_fast(&self) -> bool {
         matches!(self.phase, Phase::Fast { .. })
@@ -73,6 +81,7 @@ impl Recovery {
         match self.phase {
             Phase::Open if sacked || self.dup_acks > 0 => CaState::Disorder,
             Phase::Open => CaState::Open,
+            Phase::Cwr { .. } => CaState::Cwr,
             Phase::Fast { .. } => CaState::Recovery,
             Phase::Loss { .. } => CaState::Loss,
         }
@@ -92,7 +101,7 @@ impl Recovery {
     }
 
     pub fn sent(&mut self, bytes: u32) {
-        if let Phase::Fast { prr, .. } = &mut self.phase {
+        if let Phase::Fast { prr, .. } | Phase::Cwr { prr, .. } = &mut self.phase {
             prr.on_sent(bytes);
         }
     }
@@ -107,6 +116,8 @@ struct Progress {
     segments: u32,
     rtt: Option<Duration>,
     dsack: bool,
+    /// It echoes a congestion mark.
+    ece: bool,
 }
 
 impl Connection {
@@ -122,7 +133,10 @@ impl Connection {
         let in_flight = self.in_flight();
         let sacked_before = self.snd.sacked();
         let advanced = h.ack.gt(self.snd.una);
-        let mut p = Progress::default();
+        let mut p = Progress {
+            ece: self.ecn.is_echo(h.flags) && self.snd.has_sent(),
+            ..Progress::default()
+        };
         if advanced {
             self.take_cumulative(now, h, &mut p, pool);
         }
@@ -135,6 +149,9 @@ impl Connection {
             self.rtt.sample(now, rtt, &self.config);
         }
         self.counters.delivered += u64::from(p.segments);
+        if p.ece {
+            self.counters.delivered_ce += u64::from(p.segments);
+        }
         self.rack.adapt(&self.snd, p.dsack);
         self.finish_probe(now, h.ack, p.dsack, in_flight);
         if advanced {
@@ -144,6 +161,7 @@ impl Connection {
         let round_start = advanced && self.snd.una.ge(self.round_end);
         if round_start {
             self.round_end = self.snd.nxt;
+            self.ecn.acked(self.snd.una);
         }
         let sample = AckSample {
             now,
@@ -160,6 +178,9 @@ impl Connection {
             round_start,
         };
         self.advance_phase(now, &sample, newly_lost, advanced, (sacked_before, p.acked));
+        if p.ece {
+            self.take_echo(now, &sample, sacked_before, p.acked);
+        }
         if self.cwnd_limited.is_some_and(|at| self.snd.una.ge(at)) {
             self.cwnd_limited = None;
         }
@@ -261,7 +282,7 @@ impl Connection {
     fn take_dsack(&mut self, left: SeqNumber, right: SeqNumber) {
         let point = match self.recovery.phase {
             Phase::Fast { point, .. } | Phase::Loss { point } => point,
-            Phase::Open => return,
+            Phase::Open | Phase::Cwr { .. } => return,
         };
         let ours = left.ge(self.recovery.undo_from) && right.le(point);
         if let Some(n) = self.recovery.undo_left.as_mut().filter(|n| ours && **n > 0) {
@@ -278,7 +299,7 @@ impl Connection {
         if advanced {
             r.dup_bytes = r.dup_bytes.saturating_sub(p.acked.saturating_sub(mss));
             r.dup_acks = 0;
-            if r.is_open() {
+            if !r.is_repairing() {
                 r.dup_bytes = 0;
             }
         } else if bare && self.snd.has_sent() {
@@ -306,6 +327,7 @@ impl Connection {
                 let ssthresh = self.cc.on_congestion(now, in_flight);
                 self.cc.set_cwnd(ssthresh);
                 self.cc.on_recovery_exit(now);
+                self.ecn.reduced();
             }
         } else {
             self.rack.tlp = None;
@@ -323,7 +345,7 @@ impl Connection {
         }
         let original = (t.ecr.wrapping_sub(undo_ts) as i32) < 0;
         match self.recovery.phase {
-            Phase::Open => {}
+            Phase::Open | Phase::Cwr { .. } => {}
             Phase::Loss { .. } if original => self.undo(),
             Phase::Fast { point, .. } if original => {
                 if self.snd.una.ge(point) {
@@ -336,6 +358,7 @@ impl Connection {
 
     fn undo(&mut self) {
         self.cc.undo();
+        self.ecn.not_reduced();
         self.snd.unmark_losses();
         self.recovery.phase = Phase::Open;
         self.recovery.dup_acks = 0;
@@ -349,7 +372,7 @@ impl Connection {
     fn find_losses(&mut self, now: Instant, advanced: bool) -> u32 {
         if !self.sack {
             let needed = match self.recovery.phase {
-                Phase::Open => {
+                Phase::Open | Phase::Cwr { .. } => {
                     let recover = self.recovery.recover.take();
                     self.recovery.recover = recover.filter(|r| self.snd.una.le(*r));
                     self.recovery.dup_acks >= DUP_ACKS && self.recovery.recover.is_none()
@@ -365,7 +388,7 @@ impl Connection {
                 0
             };
         }
-        let recovering = !self.recovery.is_open();
+        let recovering = self.recovery.is_repairing();
         let srtt = self.srtt();
         let (lost, wait) =
             self.rack
@@ -396,7 +419,12 @@ impl Connection {
                 self.cc.on_ack(sample);
                 self.end_recovery();
             }
-            Phase::Fast { prr, .. } => {
+            // What is behind tells the peer of the reduction.
+            Phase::Cwr { point, .. } if una.gt(*point) => {
+                self.cc.on_recovery_exit(now);
+                self.recovery.phase = Phase::Open;
+            }
+            Phase::Fast { prr, .. } | Phase::Cwr { prr, .. } => {
                 let cwnd = prr.on_ack(sample.acked, in_flight, advanced && newly_lost == 0);
                 self.cc.set_cwnd(cwnd);
                 self.cc.on_ack_in_recovery(sample);
@@ -405,7 +433,7 @@ impl Connection {
             Phase::Open if newly_lost == 0 && sample.acked > 0 => self.cc.on_ack(sample),
             _ => {}
         }
-        if self.recovery.is_open() && self.snd.lost() > 0 {
+        if !self.recovery.is_repairing() && self.snd.lost() > 0 {
             self.begin_recovery(now, sample, sacked_before, acked);
         }
     }
@@ -414,7 +442,7 @@ impl Connection {
         self.rack.recovery_ended();
         self.recovery.recover = match self.recovery.phase {
             Phase::Fast { point, .. } | Phase::Loss { point } => Some(point),
-            Phase::Open => None,
+            Phase::Open | Phase::Cwr { .. } => None,
         };
         self.recovery.phase = Phase::Open;
         self.recovery.dup_acks = 0;
@@ -424,7 +452,33 @@ impl Connection {
     }
 
     fn begin_recovery(&mut self, now: Instant, s: &AckSample, sacked_before: u32, acked: u32) {
-        let ssthresh = self.cc.on_congestion(now, s.in_flight);
+        let point = self.snd.nxt;
+        if let Phase::Cwr { prr, .. } = self.recovery.phase {
+            // The window is on its way down already (RFC 3168 section 6.1.2):
+            // once for one window of data is enough.
+            self.recovery.phase = Phase::Fast { point, prr };
+        } else {
+            let ssthresh = self.cc.on_congestion(now, s.in_flight);
+            let prr = self.lower_window(s, ssthresh, sacked_before, acked);
+            self.recovery.phase = Phase::Fast { point, prr };
+            self.recovery.undo_ts = self.ts.map(|_| self.ts_val(now));
+            self.recovery.undo_left = Some(0);
+            self.recovery.undo_from = self.snd.una;
+        }
+        self.rack.tlp = None;
+        self.timers.stop(Timer::Probe);
+        self.counters.recoveries += 1;
+    }
+
+    /// Begins to bring the window down to `ssthresh`, in proportion to what is
+    /// delivered.
+    fn lower_window(
+        &mut self,
+        s: &AckSample,
+        ssthresh: u32,
+        sacked_before: u32,
+        acked: u32,
+    ) -> Prr {
         let mut prr = Prr::enter(
             u32::from(self.snd.mss),
             ssthresh,
@@ -435,23 +489,31 @@ impl Connection {
         );
         let cwnd = prr.on_ack(s.acked, self.in_flight(), false);
         self.cc.set_cwnd(cwnd.max(prr.cwnd()));
-        self.recovery.phase = Phase::Fast {
+        self.ecn.reduced();
+        prr
+    }
+
+    /// An acknowledgement echoes a congestion mark: at most one reduction for
+    /// one window of data, whatever its reason was (RFC 3168 section 6.1.2).
+    fn take_echo(&mut self, now: Instant, s: &AckSample, sacked_before: u32, acked: u32) {
+        self.ecn.acked(self.snd.una);
+        if !self.recovery.is_open() || !self.ecn.is_news() {
+            return;
+        }
+        let ssthresh = self.cc.on_ecn(now, s.in_flight);
+        let prr = self.lower_window(s, ssthresh, sacked_before, acked);
+        self.recovery.phase = Phase::Cwr {
             point: self.snd.nxt,
             prr,
         };
-        self.recovery.undo_ts = self.ts.map(|_| self.ts_val(now));
-        self.recovery.undo_left = Some(0);
-        self.recovery.undo_from = self.snd.una;
-        self.rack.tlp = None;
-        self.timers.stop(Timer::Probe);
-        self.counters.recoveries += 1;
+        self.counters.mark_reductions += 1;
     }
 
     /// The reordering timer ran out (RFC 8985 section 6.2 step 5).
     pub(super) fn reorder_timeout(&mut self, now: Instant) {
         let in_flight = self.in_flight();
         let lost = self.find_losses(now, false);
-        if lost > 0 && self.recovery.is_open() {
+        if lost > 0 && !self.recovery.is_repairing() {
             let sample = AckSample {
                 now,
                 acked: 0,
@@ -489,6 +551,7 @@ impl Connection {
             self.recovery.undo_left = Some(0);
             self.recovery.undo_from = self.snd.una;
         }
+        self.ecn.reduced();
         self.recovery.phase = Phase::Loss {
             point: self.snd.nxt,
         };
@@ -505,7 +568,7 @@ impl Connection {
     /// does not apply.
     pub(super) fn arm_probe(&mut self, now: Instant) {
         let applies = self.sack
-            && self.recovery.is_open()
+            && !self.recovery.is_repairing()
             && self.snd.has_sent()
             && self.snd.sacked() == 0
             && self.rack.tlp.is_none()

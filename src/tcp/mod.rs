@@ -9,6 +9,7 @@ mod config;
 mod connection;
 pub mod cookie;
 mod counters;
+mod ecn;
 mod info;
 mod input;
 pub mod isn;
@@ -29,6 +30,7 @@ use std::fmt;
 pub use config::Config;
 pub use connection::{Connection, Ports, Setup};
 pub use counters::Counters;
+pub use ecn::Ecn;
 pub use info::{CaState, Info};
 pub use output::write_bare;
 
@@ -116,6 +118,8 @@ pub enum Event {
     Closed(Reason),
 }
 
+#[cfg(test)]
+mod ecn_tests;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]

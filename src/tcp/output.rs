@@ -79,9 +79,9 @@ impl Connection {
         }
         let again = first.sent > 0;
         let flags = if self.state == State::SynSent {
-            Flags::SYN
+            Flags::SYN | self.ecn.syn_flags(self.config.ecn, again)
         } else {
-            Flags::SYN | Flags::ACK
+            Flags::SYN | Flags::ACK | self.ecn.syn_ack_flags()
         };
         let header = Header {
             seq: first.seq,
@@ -223,7 +223,8 @@ impl Connection {
         let last = self.snd.tail();
         let s = self.snd.get(i)?;
         let again = s.sent > 0;
-        let mut flags = Flags::ACK;
+        let (ecn, mut flags) = self.ecn.data_marks(s);
+        flags |= Flags::ACK;
         if s.fin {
             flags |= Flags::FIN;
         }
@@ -232,6 +233,7 @@ impl Connection {
             flags |= Flags::PSH;
         }
         let (seq, len, sum, bare) = (s.seq, s.len as usize, s.sum, s.held.is_none());
+        let end = s.end();
         let header = self.data_header(now, seq, flags);
         let desc = if bare {
             self.emit(now, pool, t, &header)?
@@ -249,7 +251,7 @@ impl Connection {
                 return None;
             };
             let (below, segment) = bytes.split_at_mut(headroom);
-            t.write(below, segment.len(), ident);
+            t.write_marked(below, segment.len(), ident, ecn);
             let header_len = header.emit(segment);
             fill_tcp_checksum(
                 &mut segment[..header_len],
@@ -258,6 +260,7 @@ impl Connection {
             );
             pool.transmit_held(held)?
         };
+        self.ecn.sent(end, flags);
         self.sent_segment(now, i, again);
         // Selective acknowledgements have no room on data: they go alone.
         if !self.rcv.has_sack() || !self.sack {
@@ -326,7 +329,7 @@ impl Connection {
         Header {
             seq,
             ack: self.rcv.nxt,
-            flags,
+            flags: flags | self.ecn.echo_flag(),
             window: self.rcv.advertise(u32::from(self.mss), false),
             options: Options {
                 timestamps,

@@ -84,11 +84,10 @@ pub fn window_shift(buffer: u32) -> u8 {
     (0..14).find(|s| buffer >> s <= 0xffff).unwrap_or(14)
 }
 
-/// The window field of a SYN or SYN-ACK with a receive buffer of `buffer`
-/// bytes.
-pub fn first_window(buffer: u32) -> u16 {
-    let window = clamp_buffer(buffer).min(INITIAL_BUFFER);
-    u16::try_from(window).unwrap_or(u16::MAX)
+/// The window field of the first SYN or SYN-ACK with `buffer` bytes.
+pub fn syn_window(buffer: u32) -> u16 {
+    let first = INITIAL_BUFFER.min(clamp_buffer(buffer));
+    u16::try_from(first).unwrap_or(u16::MAX)
 }
 
 impl Receive {

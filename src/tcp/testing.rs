@@ -74,6 +74,8 @@ pub struct End {
     pub closed: Option<Reason>,
     /// Every segment sent: header and payload length.
     pub log: Vec<(Instant, Header, usize)>,
+    /// The ECN bits of each of them.
+    pub ecn: Vec<u8>,
 }
 
 const MSS: u16 = 1460;
@@ -103,6 +105,7 @@ impl End {
             events: Vec::new(),
             closed: None,
             log: Vec::new(),
+            ecn: Vec::new(),
         }
     }
 
@@ -154,7 +157,9 @@ impl End {
         let mut out = Vec::new();
         let Some(c) = &mut self.conn else { return out };
         while let Some(desc) = c.poll_transmit(now, &mut self.pool, &self.template) {
-            let bytes = self.pool.tx_bytes(&desc)[self.template.len()..].to_vec();
+            let frame = self.pool.tx_bytes(&desc);
+            self.ecn.push(frame[self.template.eth_len() + 1] & 3);
+            let bytes = frame[self.template.len()..].to_vec();
             self.pool.complete(desc);
             let (h, n) = Header::parse(&bytes).expect("what we send is valid");
             self.log.push((now, h, bytes.len() - n));
@@ -165,6 +170,10 @@ impl End {
     }
 
     pub fn deliver(&mut self, now: Instant, segment: &[u8]) {
+        self.deliver_marked(now, segment, false);
+    }
+
+    pub fn deliver_marked(&mut self, now: Instant, segment: &[u8], ce: bool) {
         let (h, n) = Header::parse(segment).expect("valid");
         let Some(mut p) = self.pool.alloc() else {
             return;
@@ -172,10 +181,10 @@ impl End {
         p.set_range(PACKET_START, (segment.len() - n) as u16);
         self.pool.bytes_mut(&mut p).copy_from_slice(&segment[n..]);
         match &mut self.conn {
-            Some(c) => c.handle_segment(now, &mut self.pool, &h, false, p),
+            Some(c) => c.handle_segment(now, &mut self.pool, &h, ce, p),
             None => {
                 self.pool.free(p);
-                if h.flags == Flags::SYN {
+                if h.flags.contains(Flags::SYN) && !h.flags.contains(Flags::ACK) {
                     let setup = self.setup(now, h.dst_port, h.src_port);
                     self.conn = Some(Connection::accept(&setup, &h));
                 }
@@ -204,10 +213,12 @@ pub struct Pair {
     pub b: End,
     pub faults: Faults,
     pub rng: Rng,
-    wire: BTreeMap<(Instant, u64), (bool, Vec<u8>)>,
+    wire: BTreeMap<(Instant, u64), (bool, bool, Vec<u8>)>,
     count: u64,
     /// Packets to swallow before anything else: `(from a, nth)`.
     pub swallow: Vec<(bool, u64)>,
+    /// Packets to mark, if they can be: likewise.
+    pub mark: Vec<(bool, u64)>,
     nth: [u64; 2],
 }
 
@@ -222,6 +233,7 @@ impl Pair {
             wire: BTreeMap::new(),
             count: 0,
             swallow: Vec::new(),
+            mark: Vec::new(),
             nth: [0; 2],
         }
     }
@@ -240,12 +252,13 @@ impl Pair {
         p
     }
 
-    fn put(&mut self, from_a: bool, bytes: Vec<u8>) {
+    fn put(&mut self, from_a: bool, ecn: u8, bytes: Vec<u8>) {
         let nth = &mut self.nth[usize::from(from_a)];
         *nth += 1;
         if self.swallow.contains(&(from_a, *nth)) || self.rng.chance(self.faults.loss) {
             return;
         }
+        let ce = ecn != 0 && self.mark.contains(&(from_a, *nth));
         let copies = 1 + u64::from(self.rng.chance(self.faults.duplicate));
         for _ in 0..copies {
             let mut at = self.now + self.faults.delay;
@@ -253,7 +266,8 @@ impl Pair {
                 at += Duration::from_micros(self.rng.below(4_000));
             }
             self.count += 1;
-            self.wire.insert((at, self.count), (from_a, bytes.clone()));
+            self.wire
+                .insert((at, self.count), (from_a, ce, bytes.clone()));
         }
     }
 
@@ -263,8 +277,11 @@ impl Pair {
             for from_a in [true, false] {
                 let end = if from_a { &mut self.a } else { &mut self.b };
                 end.app(self.now);
-                for bytes in end.collect(self.now) {
-                    self.put(from_a, bytes);
+                let first = end.ecn.len();
+                let packets = end.collect(self.now);
+                let ecn = end.ecn[first..].to_vec();
+                for (bytes, ecn) in packets.into_iter().zip(ecn) {
+                    self.put(from_a, ecn, bytes);
                 }
             }
         }
@@ -290,11 +307,11 @@ impl Pair {
             if entry.key().0 > self.now {
                 break;
             }
-            let (from_a, bytes) = entry.remove();
+            let (from_a, ce, bytes) = entry.remove();
             if from_a {
-                self.b.deliver(self.now, &bytes)
+                self.b.deliver_marked(self.now, &bytes, ce)
             } else {
-                self.a.deliver(self.now, &bytes)
+                self.a.deliver_marked(self.now, &bytes, ce)
             }
         }
         for end in [&mut self.a, &mut self.b] {

@@ -305,6 +305,33 @@ fn ethernet_tags() {
 }
 
 #[test]
+fn marks_are_written_and_summed() {
+    for v6 in [false, true] {
+        for ecn in 0..4 {
+            let path = Path {
+                tos: 0xb8,
+                ..path(v6, Some(7))
+            };
+            let template = Template::new(&path, PROTOCOL_TCP).unwrap();
+            let mut frame = tcp_frame(&path, &data_header(), b"payload");
+            let l4_len = frame.len() - template.len();
+            template.write_marked(&mut frame, l4_len, 0x1234, ecn);
+            match parse_frame(&frame, true) {
+                Ok(Parsed::Tcp { envelope, .. }) => assert_eq!(envelope.ecn, ecn),
+                other => panic!("{other:?}"),
+            }
+            let at = template.eth_len();
+            let tos = if v6 {
+                frame[at] << 4 | frame[at + 1] >> 4
+            } else {
+                frame[at + 1]
+            };
+            assert_eq!(tos, 0xb8 | ecn);
+        }
+    }
+}
+
+#[test]
 fn next_hop_can_change() {
     let mut template = Template::new(&path(false, None), PROTOCOL_TCP).unwrap();
     template.set_dst_mac(A);

@@ -127,31 +127,47 @@ impl Template {
     /// When `out` is shorter than [`len`](Self::len).
     #[inline]
     pub fn write(&self, out: &mut [u8], l4_len: usize, ident: u16) {
+        self.write_marked(out, l4_len, ident, 0);
+    }
+
+    /// As [`write`](Self::write), with `ecn` (0 to 3) in the ECN bits, which
+    /// the path's `tos` leaves at zero (RFC 3168, section 5).
+    ///
+    /// # Panics
+    /// When `out` is shorter than [`len`](Self::len).
+    #[inline]
+    pub fn write_marked(&self, out: &mut [u8], l4_len: usize, ident: u16, ecn: u8) {
+        debug_assert!(ecn < 4);
         debug_assert!(l4_len <= 0xffff - ipv4::HEADER_LEN);
         // Copies of a constant length become a few moves.
         match self.len {
-            34 => self.write_v4::<34>(out, l4_len, ident),
-            38 => self.write_v4::<38>(out, l4_len, ident),
-            54 => self.write_v6::<54>(out, l4_len),
-            _ => self.write_v6::<58>(out, l4_len),
+            34 => self.write_v4::<34>(out, l4_len, ident, ecn),
+            38 => self.write_v4::<38>(out, l4_len, ident, ecn),
+            54 => self.write_v6::<54>(out, l4_len, ecn),
+            _ => self.write_v6::<58>(out, l4_len, ecn),
         }
     }
 
     #[inline(always)]
-    fn write_v4<const LEN: usize>(&self, out: &mut [u8], l4_len: usize, ident: u16) {
+    fn write_v4<const LEN: usize>(&self, out: &mut [u8], l4_len: usize, ident: u16, ecn: u8) {
         out[..LEN].copy_from_slice(&self.bytes[..LEN]);
         let ip = &mut out[LEN - ipv4::HEADER_LEN..LEN];
         let total_len = (ipv4::HEADER_LEN + l4_len) as u16;
-        let sum = self.ip_sum.add(Sum::word(total_len)).add(Sum::word(ident));
+        let mut sum = self.ip_sum.add(Sum::word(total_len)).add(Sum::word(ident));
+        if ecn != 0 {
+            ip[1] |= ecn;
+            sum = sum.add(Sum::word(u16::from(ecn)));
+        }
         ip[2..4].copy_from_slice(&total_len.to_be_bytes());
         ip[4..6].copy_from_slice(&ident.to_be_bytes());
         ip[10..12].copy_from_slice(&sum.finish().to_be_bytes());
     }
 
     #[inline(always)]
-    fn write_v6<const LEN: usize>(&self, out: &mut [u8], l4_len: usize) {
+    fn write_v6<const LEN: usize>(&self, out: &mut [u8], l4_len: usize, ecn: u8) {
         out[..LEN].copy_from_slice(&self.bytes[..LEN]);
         let ip = &mut out[LEN - ipv6::HEADER_LEN..LEN];
+        ip[1] |= ecn << 4;
         ip[4..6].copy_from_slice(&(l4_len as u16).to_be_bytes());
     }
 
