@@ -250,8 +250,17 @@ pub enum TcpOption {
     WindowScale(u8),
     SackPermitted,
     Sack(Vec<(u32, u32)>),
-    Timestamps { val: u32, ecr: u32 },
-    Other { kind: u8, data: Vec<u8> },
+    Timestamps {
+        val: u32,
+        ecr: u32,
+    },
+    Other {
+        kind: u8,
+        data: Vec<u8>,
+    },
+    /// `raw 1309...`: bytes as they are, of an unknown or malformed option. Only
+    /// to be sent; an extension of the language.
+    Raw(Vec<u8>),
 }
 
 /// An ICMP error.

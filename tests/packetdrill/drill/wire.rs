@@ -150,6 +150,7 @@ pub fn tcp_header(tcp: &Tcp) -> Vec<u8> {
                 options.extend([*kind, 2 + data.len() as u8]);
                 options.extend(data);
             }
+            TcpOption::Raw(bytes) => options.extend(bytes),
         }
     }
     while options.len() % 4 != 0 {

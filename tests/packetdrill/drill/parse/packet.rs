@@ -165,6 +165,7 @@ impl Parser<'_> {
                     let ecr = self.scan.number()?;
                     TcpOption::Timestamps { val, ecr }
                 }
+                "raw" => TcpOption::Raw(self.raw_bytes()?),
                 "" => return Err(self.scan.error("expected an option")),
                 name => return Err(self.scan.unsupported(format!("option {name}"))),
             });
@@ -175,6 +176,17 @@ impl Parser<'_> {
         }
         self.scan.expect(">")?;
         Ok(Some(options))
+    }
+
+    /// Two hexadecimal digits for each byte.
+    fn raw_bytes(&mut self) -> Result<Vec<u8>> {
+        self.scan.blank();
+        let digits = self.scan.word();
+        let byte = |at: usize| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
+        let bytes: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(byte).collect();
+        bytes
+            .filter(|b| !b.is_empty())
+            .ok_or_else(|| self.scan.error("expected bytes in hexadecimal"))
     }
 
     fn sack_blocks(&mut self) -> Result<Vec<(u32, u32)>> {

@@ -98,6 +98,13 @@ fn segments() {
             TcpOption::Eol
         ]
     );
+    let s = segment("0 < S 0:0(0) win 10 <raw fd04beef,nop>");
+    let raw = TcpOption::Raw(vec![0xfd, 4, 0xbe, 0xef]);
+    assert_eq!(s.options.unwrap(), [raw, TcpOption::Nop]);
+    assert!(matches!(
+        fails("0 < S 0:0(0) win 10 <raw fd0>"),
+        ParseError::Syntax { .. }
+    ));
     assert_eq!(
         segment("0 > SEW 0:0(0)").flags,
         Flags(Flags::SYN.0 | Flags::ECE.0 | Flags::CWR.0)

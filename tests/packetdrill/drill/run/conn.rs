@@ -295,6 +295,7 @@ pub fn show_options(options: &[TcpOption]) -> String {
         }
         TcpOption::Timestamps { val, ecr } => format!("TS val {val} ecr {ecr}"),
         TcpOption::Other { kind, data } => format!("kind {kind}, {} bytes", data.len()),
+        TcpOption::Raw(bytes) => format!("raw {} bytes", bytes.len()),
     };
     options.iter().map(one).collect::<Vec<_>>().join(",")
 }
