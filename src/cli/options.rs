@@ -227,6 +227,7 @@ fn tcp(tcp: &config::Tcp) -> tcp::Config {
         nodelay: tcp.no_delay,
         max_segment: tcp.max_segment.map(|n| small(n.get())),
         defer_accept: tcp.defer_accept.on().map(config::Span::get),
+        slow_start_after_idle: default.slow_start_after_idle,
         delayed_ack: match tcp.delayed_ack {
             OrOff::On(delay) => delay.get(),
             OrOff::Off => Duration::ZERO,

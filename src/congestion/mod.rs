@@ -115,6 +115,16 @@ enum State {
     Westwood(Westwood),
 }
 
+impl State {
+    fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Reno => Self::Reno(Reno::default()),
+            Algorithm::Cubic => Self::Cubic(Cubic::default()),
+            Algorithm::Westwood => Self::Westwood(Westwood::default()),
+        }
+    }
+}
+
 /// What [`Controller::undo`] puts back.
 #[derive(Clone, Copy, Debug)]
 struct Saved {
@@ -168,11 +178,7 @@ impl Controller {
         Self {
             algorithm,
             window: Window::new(smss, initial_window),
-            state: match algorithm {
-                Algorithm::Reno => State::Reno(Reno::default()),
-                Algorithm::Cubic => State::Cubic(Cubic::default()),
-                Algorithm::Westwood => State::Westwood(Westwood::default()),
-            },
+            state: State::new(algorithm),
             hystart: HyStart::default(),
             saved: None,
             flight: [0; 2],
@@ -278,6 +284,15 @@ impl Controller {
     pub fn set_cwnd(&mut self, cwnd: u32) {
         self.started = true;
         self.replace_cwnd(cwnd);
+    }
+
+    /// Goes on by another algorithm, from the same window and threshold.
+    pub fn switch(&mut self, algorithm: Algorithm) {
+        if algorithm != self.algorithm {
+            self.algorithm = algorithm;
+            self.state = State::new(algorithm);
+            self.saved = None;
+        }
     }
 
     /// Everything lost in this event was repaired: the window becomes the

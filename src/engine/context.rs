@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::core::{Core, TimerId};
 use super::{Flow, Mailbox};
+use crate::congestion::Algorithm;
 use crate::frame::{Packet, Region};
 use crate::stack::flow::Slot;
-use crate::stack::{ConnectError, ListenError};
+use crate::stack::{ConnectError, ConnectOptions, ListenError};
 use crate::stats::Snapshot;
-use crate::tcp::{Connection, Info};
+use crate::tcp::{self, Connection, Info};
 use crate::time::Instant;
 use crate::wire::checksum::Sum;
 
@@ -54,22 +55,47 @@ impl<M: Send> Context<'_, M> {
     /// When nothing could even be sent.
     pub fn connect(&mut self, remote: SocketAddr) -> Result<Flow, ConnectError> {
         let core = &mut *self.core;
-        core.stack.connect(core.now, &mut core.pool, remote)
+        let options = ConnectOptions::default();
+        core.stack
+            .connect(core.now, &mut core.pool, remote, &options)
     }
 
     /// As [`connect`](Self::connect), from the own address `local`.
     ///
     /// # Errors
-    /// When nothing could even be sent, or `local` is no own address of the
-    /// same family.
+    /// As [`connect_with`](Self::connect_with).
     pub fn connect_from(
         &mut self,
         local: IpAddr,
         remote: SocketAddr,
     ) -> Result<Flow, ConnectError> {
+        let options = ConnectOptions {
+            local: Some(local),
+            ..ConnectOptions::default()
+        };
+        self.connect_with(remote, &options)
+    }
+
+    /// As [`connect`](Self::connect), from an own address or port, or with
+    /// settings, that are not the usual ones.
+    ///
+    /// # Errors
+    /// When nothing could even be sent, or the address is no own one of the
+    /// same family, or the port is taken.
+    pub fn connect_with(
+        &mut self,
+        remote: SocketAddr,
+        options: &ConnectOptions,
+    ) -> Result<Flow, ConnectError> {
         let core = &mut *self.core;
         core.stack
-            .connect_from(core.now, &mut core.pool, Some(local), remote)
+            .connect(core.now, &mut core.pool, remote, options)
+    }
+
+    /// Gives the connections that the listener at `local` accepts from now on
+    /// settings of their own.
+    pub fn tune_listener(&mut self, local: SocketAddr, tcp: Arc<tcp::Config>) {
+        self.core.stack.tune_listener(local, tcp);
     }
 
     /// Sends what is pending, then the end of the stream (FIN). The peer may
@@ -129,6 +155,22 @@ impl<M: Send> Context<'_, M> {
     /// `None` leaves it to the number of retries.
     pub fn set_user_timeout(&mut self, flow: Flow, longest: Option<Duration>) {
         self.with(flow, |conn, _| conn.set_user_timeout(longest));
+    }
+
+    /// Changes the congestion controller; the window stays.
+    pub fn set_congestion(&mut self, flow: Flow, algorithm: Algorithm) {
+        self.with(flow, |conn, _| conn.set_congestion(algorithm));
+    }
+
+    /// Changes the most that waits for acknowledgement, in bytes.
+    pub fn set_send_buffer(&mut self, flow: Flow, bytes: u32) {
+        self.with(flow, |conn, _| conn.set_send_buffer(bytes));
+    }
+
+    /// Changes the most that waits to be read, in bytes. A window that the
+    /// peer has been told is not taken back.
+    pub fn set_recv_buffer(&mut self, flow: Flow, bytes: u32) {
+        self.with(flow, |conn, _| conn.set_recv_buffer(bytes));
     }
 
     /// The peer's address and port.

@@ -22,7 +22,7 @@ mod tests;
 
 pub use self::core::TimerId;
 pub use crate::stack::ports::{NoClaims, PortClaims};
-pub use crate::stack::{ConnectError, Flow, ListenError};
+pub use crate::stack::{ConnectError, ConnectOptions, Flow, ListenError};
 pub use crate::tcp::Reason;
 pub use app::Application;
 pub use clock::Clock;

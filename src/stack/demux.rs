@@ -152,7 +152,7 @@ impl Stack {
             if let Some(old) = self.flows.find(tuple) {
                 self.forget(pool, old);
             }
-            if full && !self.tcp.syn_cookies {
+            if full && !self.settings_at(tuple.local()).syn_cookies {
                 self.drops.count(DropReason::TcpBacklogFull);
                 pool.free(packet);
             } else if full {
@@ -191,7 +191,7 @@ impl Stack {
             self.drops.count(DropReason::NoRoute);
             return;
         };
-        let tcp = std::sync::Arc::clone(&self.tcp);
+        let tcp = self.settings_at(tuple.local());
         let conn = Connection::accept(&self.setup(now, &tcp, tuple, &path), syn);
         if let Some(index) = self.add_incoming(conn, *tuple, listener, path) {
             self.touch(index);
@@ -217,8 +217,8 @@ impl Stack {
             return;
         };
         let mss = self.clamp_mss(path.mss, path.template.len());
-        let offer = Offer::new(&self.tcp, mss);
         let (local, remote) = (tuple.local(), tuple.remote());
+        let offer = Offer::new(&self.settings_at(local), mss);
         let answer = self.cookies.syn_ack(now, local, remote, syn, &offer);
         write_bare(&mut packet, pool, &path.template, &answer, 0);
         if let Some(listener) = self.listeners.find(local) {
@@ -254,7 +254,7 @@ impl Stack {
             pool.free(packet);
             return None;
         };
-        let tcp = std::sync::Arc::clone(&self.tcp);
+        let tcp = self.settings_at(tuple.local());
         let setup = self.setup(now, &tcp, tuple, &path);
         let conn = Connection::accept_cookie(&setup, ack, &cookie);
         let Some(index) = self.add_incoming(conn, *tuple, listener, path) else {

@@ -1,8 +1,10 @@
 //! Listeners and their backlogs.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::tcp;
 use crate::time::Instant;
 
 /// For how long after a cookie was sent its answer is looked for: twice the
@@ -19,6 +21,8 @@ pub struct Listener {
     /// Connections that the application has not been told of yet.
     pending: usize,
     cookies_until: Instant,
+    /// Settings of its connections, where they are not the stack's.
+    tcp: Option<Arc<tcp::Config>>,
 }
 
 impl Listener {
@@ -32,6 +36,17 @@ impl Listener {
     #[must_use]
     pub const fn is_full(&self) -> bool {
         self.pending >= self.backlog
+    }
+
+    /// Settings of its connections, where they are not the stack's.
+    #[must_use]
+    pub const fn settings(&self) -> Option<&Arc<tcp::Config>> {
+        self.tcp.as_ref()
+    }
+
+    /// Changes the settings of the connections to come.
+    pub fn set_settings(&mut self, tcp: Arc<tcp::Config>) {
+        self.tcp = Some(tcp);
     }
 
     /// A cookie was sent.
@@ -66,9 +81,15 @@ impl Listeners {
             backlog: backlog.max(1),
             pending: 0,
             cookies_until: Instant::ZERO,
+            tcp: None,
         });
         self.next_id = self.next_id.wrapping_add(1);
         true
+    }
+
+    /// The listener at this very address and port.
+    pub fn at(&mut self, local: SocketAddr) -> Option<&mut Listener> {
+        self.list.iter_mut().find(|l| l.local == local)
     }
 
     /// Removes the listener at this very address and port.

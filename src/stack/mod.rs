@@ -31,7 +31,7 @@ use std::sync::Arc;
 use siphasher::sip::SipHasher24;
 
 pub use flow::Flow;
-pub use open::{ConnectError, ListenError, Tell};
+pub use open::{ConnectError, ConnectOptions, ListenError, Tell};
 
 use self::flow::{FlowTable, Phase, Tuple};
 use self::iface::Interface;

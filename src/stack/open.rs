@@ -1,6 +1,7 @@
 //! How connections begin, and what the application is told of them.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use super::Stack;
 use super::flow::{Flow, Phase, Route, Slot, Tuple};
@@ -35,7 +36,7 @@ pub enum ConnectError {
     /// No way leads there.
     #[error("cannot reach {0}: {1}")]
     NoRoute(SocketAddr, NoRoute),
-    /// All local ports that could be used are taken.
+    /// All local ports that could be used are taken, or the one asked for is.
     #[error("no free local port to connect to {0}")]
     NoPort(SocketAddr),
     /// The configured number of connections exists already.
@@ -44,6 +45,18 @@ pub enum ConnectError {
     /// The engine is stopping.
     #[error("the engine is stopping")]
     Stopping,
+}
+
+/// How a connection is to be opened, where that is not as usual.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectOptions {
+    /// The own address to send from, rather than the one that the route
+    /// suggests (RFC 9293 section 3.9.1.1, MUST-43).
+    pub local: Option<IpAddr>,
+    /// The own port, rather than one that is free.
+    pub port: Option<u16>,
+    /// Its settings, rather than those of the engine.
+    pub tcp: Option<Arc<tcp::Config>>,
 }
 
 /// What the application is to be told.
@@ -89,6 +102,21 @@ impl Stack {
         Ok(())
     }
 
+    /// Gives the connections that the listener at `local` accepts from now on
+    /// settings of their own.
+    pub fn tune_listener(&mut self, local: SocketAddr, tcp: Arc<tcp::Config>) {
+        if let Some(listener) = self.listeners.at(local) {
+            listener.set_settings(tcp);
+        }
+    }
+
+    /// Settings of connections that the listener for `local` accepts.
+    pub(super) fn settings_at(&mut self, local: SocketAddr) -> Arc<tcp::Config> {
+        let listener = self.listeners.find(local);
+        let own = listener.and_then(|l| l.settings()).map(Arc::clone);
+        own.unwrap_or_else(|| Arc::clone(&self.tcp))
+    }
+
     /// Accepts no more connections at `local`.
     pub fn unlisten(&mut self, local: SocketAddr) {
         if let Some(listener) = self.listeners.remove(local) {
@@ -105,40 +133,31 @@ impl Stack {
         now: Instant,
         pool: &mut Pool,
         remote: SocketAddr,
-    ) -> Result<Flow, ConnectError> {
-        self.connect_from(now, pool, None, remote)
-    }
-
-    /// As [`connect`](Self::connect), from the own address `local` rather
-    /// than from the one that the route suggests (RFC 9293 section 3.9.1.1,
-    /// MUST-43).
-    ///
-    /// # Errors
-    /// See [`ConnectError`].
-    pub fn connect_from(
-        &mut self,
-        now: Instant,
-        pool: &mut Pool,
-        local: Option<IpAddr>,
-        remote: SocketAddr,
+        options: &ConnectOptions,
     ) -> Result<Flow, ConnectError> {
         if self.closing {
             return Err(ConnectError::Stopping);
         }
         let plan = self
             .iface
-            .plan(now, local, remote.ip())
+            .plan(now, options.local, remote.ip())
             .map_err(|why| ConnectError::NoRoute(remote, why))?;
         if !self.make_room(pool) {
             return Err(ConnectError::TooManyFlows);
         }
         let flows = &self.flows;
-        let port = self
-            .ports
-            .choose(plan.local, remote, |tuple| flows.find(tuple).is_some())
-            .ok_or(ConnectError::NoPort(remote))?;
+        let is_taken = |tuple: &Tuple| flows.find(tuple).is_some();
+        let port = match options.port {
+            None => self.ports.choose(plan.local, remote, is_taken),
+            Some(port) => {
+                let tuple = Tuple::new(SocketAddr::new(plan.local, port), remote);
+                let free = !is_taken(&tuple) && self.ports.claim(port).is_ok();
+                free.then_some(port)
+            }
+        };
+        let port = port.ok_or(ConnectError::NoPort(remote))?;
         let tuple = Tuple::new(SocketAddr::new(plan.local, port), remote);
-        let tcp = std::sync::Arc::clone(&self.tcp);
+        let tcp = Arc::clone(options.tcp.as_ref().unwrap_or(&self.tcp));
         let conn = Connection::connect(&self.setup(now, &tcp, &tuple, &plan));
         let mut slot = Slot::new(conn, tuple, Phase::Connecting);
         slot.claimed = true;
@@ -153,7 +172,7 @@ impl Stack {
     pub(super) fn setup<'a>(
         &self,
         now: Instant,
-        tcp: &'a std::sync::Arc<tcp::Config>,
+        tcp: &'a Arc<tcp::Config>,
         tuple: &Tuple,
         path: &Ready,
     ) -> Setup<'a> {

@@ -37,6 +37,9 @@ pub struct Config {
     /// For how long an incoming connection on which the peer has sent nothing
     /// is kept from the application; `None` tells at once.
     pub defer_accept: Option<Duration>,
+    /// Whether the congestion window falls back to the initial one after an
+    /// idle time (RFC 5681 section 4.1).
+    pub slow_start_after_idle: bool,
     /// Longest time an acknowledgement is held back (RFC 9293 section
     /// 3.8.6.3: below 500 ms).
     pub delayed_ack: Duration,
@@ -84,6 +87,7 @@ impl Default for Config {
             nodelay: false,
             max_segment: None,
             defer_accept: None,
+            slow_start_after_idle: true,
             delayed_ack: Duration::from_millis(40),
             min_rto: Duration::from_millis(200),
             max_rto: Duration::from_secs(120),

@@ -148,7 +148,7 @@ impl Connection {
             return None;
         }
         self.timers.stop(Timer::Persist);
-        if outstanding == 0 {
+        if outstanding == 0 && self.config.slow_start_after_idle {
             self.cc.on_idle(now.since(self.last_sent_at), self.rto());
         }
         self.send_segment(now, i, pool, t)

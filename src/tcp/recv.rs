@@ -124,6 +124,14 @@ impl Receive {
         self.buffer = self.buffer.min(self.buffer_max);
     }
 
+    /// Another size of buffer, at once. The shift of the window field stays,
+    /// so it may be more than can be told.
+    pub fn set_buffer(&mut self, buffer: u32) {
+        let most = u32::from(u16::MAX) << self.scale;
+        self.buffer_max = clamp_buffer(buffer).min(most);
+        self.buffer = self.buffer_max;
+    }
+
     /// RCV.WND: bytes from `nxt` to the advertised edge.
     pub fn window(&self) -> u32 {
         self.adv.distance(self.nxt).max(0) as u32

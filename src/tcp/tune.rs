@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Config;
 use super::connection::{Connection, MIN_MSS, TIMESTAMPS_LEN};
 use super::timers::Timer;
+use crate::congestion::Algorithm;
 use crate::time::Instant;
 use crate::wire::tcp::SeqNumber;
 
@@ -79,6 +80,25 @@ impl Connection {
     /// numbers of retries and probes.
     pub fn set_user_timeout(&mut self, longest: Option<Duration>) {
         self.settings().user_timeout = longest;
+    }
+
+    /// Changes the congestion controller; the window stays.
+    pub fn set_congestion(&mut self, algorithm: Algorithm) {
+        self.settings().congestion = algorithm;
+        self.cc.switch(algorithm);
+    }
+
+    /// Changes the most that waits for acknowledgement, in bytes.
+    pub fn set_send_buffer(&mut self, bytes: u32) {
+        self.settings().send_buffer = bytes;
+        self.tell_room();
+    }
+
+    /// Changes the most that waits to be read, in bytes. A window that the
+    /// peer has been told is not taken back.
+    pub fn set_recv_buffer(&mut self, bytes: u32) {
+        self.settings().recv_buffer = bytes;
+        self.rcv.set_buffer(bytes);
     }
 
     /// What is queued goes, be the last segment full or not.

@@ -166,7 +166,7 @@ fn blocking_calls_have_to_return_when_the_script_says() {
     );
     fails(
         &format!("+0...+.1 read(4, ..., 10) = 9\n{arrives}"),
-        &["read answers something else", "line 10"],
+        &["test.pkt:10: read"],
     );
 }
 
@@ -220,4 +220,37 @@ fn what_is_not_supported_is_skipped() {
     ] {
         assert!(matches!(verdict(text), Verdict::Skipped(_)), "{text}");
     }
+}
+
+/// A client that has connected, with timestamps that are compared.
+const CLIENT: &str = "--tcp_ts_tick_usecs=1000
+0 socket(..., SOCK_STREAM|SOCK_NONBLOCK, IPPROTO_TCP) = 3
++0 connect(3, ..., ...) = -1 EINPROGRESS (Operation now in progress)
++0 > S 0:0(0) <mss 1460,sackOK,TS val 100 ecr 0,nop,wscale 7>
++.05 < S. 0:0(0) ack 1 win 65535 <mss 1460,sackOK,TS val 700 ecr 100,nop,wscale 7>
+";
+
+#[test]
+fn timestamps_are_compared_when_the_script_tells_their_tick() {
+    let ack = |val: u32, ecr: u32| {
+        format!("{CLIENT}+0 > . 1:1(0) ack 1 <nop,nop,TS val {val} ecr {ecr}>")
+    };
+    assert!(matches!(verdict(&ack(150, 700)), Verdict::Passed));
+    assert!(matches!(verdict(&ack(153, 700)), Verdict::Passed));
+    match verdict(&ack(250, 700)) {
+        Verdict::Failed(why) => assert!(why.contains("TS val: expected 250, came 150"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    match verdict(&ack(150, 701)) {
+        Verdict::Failed(why) => assert!(why.contains("options: expected"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn comments_inside_of_calls_and_odd_line_ends_do_no_harm() {
+    let text = SERVER.replace('\n', "\r\n")
+        + "+0 write(4, /* any */ ..., 10) // why\r\n = 10\r\n+0 > P. 1:11(10) ack 1 # last";
+    let verdict = verdict(&text);
+    assert!(matches!(verdict, Verdict::Passed), "{verdict:?}");
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::stats::DropReason;
-use crate::tcp::State;
+use crate::tcp::{self, State};
 
 #[test]
 fn many_flows_echo_and_close_and_every_frame_comes_back() {
@@ -350,4 +350,55 @@ fn a_new_connection_does_not_replace_one_that_is_not_read_yet() {
         s.app().accepted == 2
     });
     assert_eq!(server.app().ends[0], Reason::Finished);
+}
+
+#[test]
+fn a_connection_leaves_from_the_port_and_with_the_settings_that_were_asked_for() {
+    let (mut server, mut client) = pair(host(SERVER), Echo::new(), host(CLIENT), Client::new(10));
+    let mut world = World::default();
+    world.step(&mut [&mut server as &mut dyn Turns, &mut client]);
+    let settings = tcp::Config {
+        timestamps: false,
+        ..tcp::Config::default()
+    };
+    let options = ConnectOptions {
+        port: Some(1234),
+        tcp: Some(settings.into()),
+        ..ConnectOptions::default()
+    };
+    let remote = at(SERVER, 80);
+    let flow = client.with(|app, cx| {
+        let flow = cx.connect_with(remote, &options).unwrap();
+        app.flows.insert(flow, (0, 0));
+        flow
+    });
+    assert_eq!(client.with(|_, cx| cx.local(flow)), Some(at(CLIENT, 1234)));
+    let again = client.with(|_, cx| cx.connect_with(remote, &options));
+    assert_eq!(again, Err(ConnectError::NoPort(remote)));
+    until(&mut world, &mut server, &mut client, SECOND, |_, c| {
+        c.app().connected == 1
+    });
+    let info = client.with(|_, cx| cx.info(flow)).unwrap();
+    assert!(!info.timestamps && info.sack);
+}
+
+#[test]
+fn a_listener_gives_its_connections_its_own_settings() {
+    let (mut server, mut client) = pair(host(SERVER), Echo::new(), host(CLIENT), Client::new(10));
+    let mut world = World::default();
+    world.step(&mut [&mut server as &mut dyn Turns, &mut client]);
+    let settings = tcp::Config {
+        sack: false,
+        max_segment: Some(700),
+        ..tcp::Config::default()
+    };
+    server.with(|_, cx| cx.tune_listener(at("0.0.0.0", 80), settings.into()));
+    client.with(|app, cx| app.open(cx));
+    until(&mut world, &mut server, &mut client, SECOND, |_, c| {
+        c.app().connected == 1
+    });
+    let flow = *client.app().flows.keys().next().unwrap();
+    let info = client.with(|_, cx| cx.info(flow)).unwrap();
+    assert!(!info.sack && info.timestamps);
+    assert_eq!(info.snd_mss, 700 - 12);
 }

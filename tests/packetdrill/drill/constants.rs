@@ -137,6 +137,7 @@ pub fn value(name: &str) -> Option<i64> {
 
 const ERRORS: &[(&str, i32)] = &[
     ("EPERM", libc::EPERM),
+    ("ENOENT", libc::ENOENT),
     ("EINTR", libc::EINTR),
     ("EIO", libc::EIO),
     ("EBADF", libc::EBADF),
@@ -171,6 +172,12 @@ const ERRORS: &[(&str, i32)] = &[
     ("EINPROGRESS", libc::EINPROGRESS),
     ("EPROTO", libc::EPROTO),
     ("EMFILE", libc::EMFILE),
+    ("EEXIST", libc::EEXIST),
+    ("ENODEV", libc::ENODEV),
+    ("EDOM", libc::EDOM),
+    ("ERANGE", libc::ERANGE),
+    ("ENOSYS", libc::ENOSYS),
+    ("ESHUTDOWN", libc::ESHUTDOWN),
 ];
 
 /// The number of an error.

@@ -5,10 +5,21 @@ use std::time::Duration;
 use fullbore::tcp::Config;
 
 /// What the connections of a script begin with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// The defaults of fullbore, unless a script has changed them.
     pub tcp: Config,
+    /// Idle time before the first probe, of sockets that ask for keepalive.
+    pub keepalive_idle: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            tcp: Config::default(),
+            keepalive_idle: Duration::from_secs(7200),
+        }
+    }
 }
 
 impl Settings {
@@ -30,6 +41,8 @@ impl Settings {
             "tcp_sack" => c.sack = on()?,
             "tcp_window_scaling" => c.window_scaling = on()?,
             "tcp_syncookies" => c.syn_cookies = on()?,
+            "tcp_slow_start_after_idle" => c.slow_start_after_idle = on()?,
+            "tcp_keepalive_time" => self.keepalive_idle = seconds()?,
             "tcp_congestion_control" => c.congestion = value.parse().ok()?,
             "tcp_syn_retries" => c.syn_retries = small()?,
             "tcp_synack_retries" => c.synack_retries = small()?,

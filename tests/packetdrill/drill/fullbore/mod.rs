@@ -82,7 +82,7 @@ impl Fullbore {
             host.frames = 4096;
             host.config.tcp = config.tcp.clone().into();
             let end = End::new(Rc::clone(wire), ends.remote);
-            host.build(end, Sockets::new(config.tcp.clone()))
+            host.build(end, Sockets::new(config.clone()))
                 .expect("an engine needs one file descriptor")
         })
     }
@@ -159,9 +159,8 @@ impl Target for Fullbore {
     fn configure(&mut self, name: &str, value: &str) -> bool {
         let known = self.config.set(name, value);
         if known && let Some(engine) = &mut self.engine {
-            // Sockets made from now on have it.
-            let tcp = self.config.tcp.clone();
-            engine.with(|sockets, _| sockets.set_defaults(tcp));
+            let settings = self.config.clone();
+            engine.with(|sockets, cx| sockets.set_defaults(cx, settings));
         }
         known
     }

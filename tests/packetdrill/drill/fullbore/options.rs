@@ -7,6 +7,7 @@ use fullbore::engine::{Context, Flow};
 use fullbore::tcp::{Config, Info};
 
 use super::super::target::{OptionValue, Outcome};
+use super::config::Settings;
 
 /// Options that change nothing that a script can see; they are kept to be
 /// told.
@@ -28,17 +29,22 @@ pub struct Options {
     linger: Option<u32>,
     keepalive: bool,
     keepalive_idle: Duration,
+    cork: bool,
     kept: BTreeMap<(i32, i32), i32>,
+    /// What has been set, in order.
+    set: Vec<(i32, i32, OptionValue)>,
 }
 
 impl Options {
-    pub fn new(config: &Config) -> Self {
+    pub fn new(settings: &Settings) -> Self {
         Self {
-            config: config.clone(),
+            config: settings.tcp.clone(),
             linger: None,
             keepalive: false,
-            keepalive_idle: Duration::from_secs(7200),
+            keepalive_idle: settings.keepalive_idle,
+            cork: false,
             kept: BTreeMap::new(),
+            set: Vec::new(),
         }
     }
 
@@ -55,8 +61,25 @@ impl Options {
         self.linger
     }
 
-    /// Sets an option.
+    /// The same options on top of other defaults.
+    pub fn rebase(&mut self, settings: &Settings) {
+        let set = std::mem::take(&mut self.set);
+        *self = Self::new(settings);
+        for (level, name, value) in set {
+            self.set(level, name, &value);
+        }
+    }
+
+    /// Sets an option. It has its effect through [`apply`](Self::apply).
     pub fn set(&mut self, level: i32, name: i32, value: &OptionValue) -> Outcome {
+        let outcome = self.try_set(level, name, value);
+        if outcome.result.is_ok() {
+            self.set.push((level, name, value.clone()));
+        }
+        outcome
+    }
+
+    fn try_set(&mut self, level: i32, name: i32, value: &OptionValue) -> Outcome {
         match (level, name, value) {
             (libc::SOL_SOCKET, libc::SO_LINGER, OptionValue::Linger(on, seconds)) => {
                 self.linger = (*on != 0).then_some((*seconds).max(0) as u32);
@@ -82,6 +105,19 @@ impl Options {
         let c = &mut self.config;
         match (level, name) {
             (libc::IPPROTO_TCP, libc::TCP_NODELAY) => c.nodelay = n != 0,
+            (libc::IPPROTO_TCP, libc::TCP_CORK) => self.cork = n != 0,
+            (libc::IPPROTO_TCP, libc::TCP_MAXSEG) if (88..=32_767).contains(&n) => {
+                c.max_segment = Some(n as u16);
+            }
+            (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT) => {
+                c.defer_accept = (n > 0).then_some(seconds);
+            }
+            // Linux: 0 is the default, below it no waiting at all.
+            (libc::IPPROTO_TCP, libc::TCP_LINGER2) => {
+                if n != 0 {
+                    c.fin_wait_2 = seconds;
+                }
+            }
             (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => {
                 self.keepalive = n != 0;
                 c.keepalive = self.keepalive.then_some(self.keepalive_idle);
@@ -115,6 +151,7 @@ impl Options {
                 | libc::TCP_KEEPINTVL
                 | libc::TCP_KEEPCNT
                 | libc::TCP_SYNCNT
+                | libc::TCP_MAXSEG
                 | libc::TCP_USER_TIMEOUT,
             ) => return invalid,
             (level, name) => {
@@ -168,13 +205,46 @@ impl Options {
         Self::number(n)
     }
 
-    /// Tells a connection what has been set.
-    pub fn apply(&self, cx: &mut Context<'_, ()>, flow: Flow) {
-        cx.set_nodelay(flow, self.config.nodelay);
+    /// Tells a connection that an option has been set. Those that a
+    /// connection has only from its beginning are not in here.
+    pub fn apply(&self, cx: &mut Context<'_, ()>, flow: Flow, level: i32, name: i32) {
+        let c = &self.config;
+        match (level, name) {
+            (libc::IPPROTO_TCP, libc::TCP_NODELAY) => cx.set_nodelay(flow, c.nodelay),
+            (libc::IPPROTO_TCP, libc::TCP_CORK) => cx.set_cork(flow, self.cork),
+            (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => {
+                cx.set_max_segment(flow, c.max_segment.unwrap_or(u16::MAX));
+            }
+            (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => {
+                cx.set_user_timeout(flow, c.user_timeout);
+            }
+            (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => cx.set_congestion(flow, c.congestion),
+            (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL | libc::TCP_KEEPCNT)
+            | (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => {
+                cx.set_keepalive(flow, c.keepalive, c.keepalive_interval, c.keepalive_probes);
+            }
+            (libc::SOL_SOCKET, libc::SO_SNDBUF | libc::SO_SNDBUFFORCE) => {
+                cx.set_send_buffer(flow, c.send_buffer);
+            }
+            (libc::SOL_SOCKET, libc::SO_RCVBUF | libc::SO_RCVBUFFORCE) => {
+                cx.set_recv_buffer(flow, c.recv_buffer);
+            }
+            _ => {}
+        }
     }
 
-    /// `MSG_MORE`: the next write is to join this one.
-    pub fn more(&self, _: &mut Context<'_, ()>, _: Flow) -> Option<Outcome> {
-        Some(Outcome::unsupported("MSG_MORE"))
+    /// `MSG_MORE`: what is written is held back as under a cork.
+    pub fn more(&self, cx: &mut Context<'_, ()>, flow: Flow, more: bool) {
+        if !self.cork {
+            cx.set_cork(flow, more);
+        }
+    }
+
+    /// What must be told to a connection that the listener's settings do not
+    /// cover.
+    pub fn inherit(&self, cx: &mut Context<'_, ()>, flow: Flow) {
+        if self.cork {
+            cx.set_cork(flow, true);
+        }
     }
 }

@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 
-use fullbore::engine::{Application, ConnectError, Context, Flow, Reason};
-use fullbore::tcp::{Config, State};
+use fullbore::engine::{Application, ConnectError, ConnectOptions, Context, Flow, Reason};
+use fullbore::tcp::State;
 
 use super::super::target::{Call, Fd, Outcome};
+use super::config::Settings;
 use super::options::Options;
 use super::poll::{self, Level};
 
@@ -79,7 +80,7 @@ pub struct Sockets {
     sockets: BTreeMap<Fd, Socket>,
     /// Whose a connection is: that of a descriptor, or of a listener's queue.
     owners: HashMap<Flow, Owner>,
-    defaults: Config,
+    defaults: Settings,
 }
 
 #[derive(Clone, Debug)]
@@ -111,7 +112,7 @@ fn errno_of(reason: Reason, conn: &Conn) -> Option<i32> {
 }
 
 impl Sockets {
-    pub fn new(defaults: Config) -> Self {
+    pub fn new(defaults: Settings) -> Self {
         Self {
             sockets: BTreeMap::new(),
             owners: HashMap::new(),
@@ -119,8 +120,16 @@ impl Sockets {
         }
     }
 
-    /// What sockets made from now on begin with.
-    pub fn set_defaults(&mut self, defaults: Config) {
+    /// What connections made from now on begin with.
+    pub fn set_defaults(&mut self, cx: &mut Cx<'_>, defaults: Settings) {
+        for socket in self.sockets.values_mut() {
+            if !matches!(socket.kind, Kind::Stream(_)) {
+                socket.options.rebase(&defaults);
+            }
+            if let Kind::Listening { at, .. } = &socket.kind {
+                cx.tune_listener(*at, socket.options.config.clone().into());
+            }
+        }
         self.defaults = defaults;
     }
 
@@ -176,7 +185,7 @@ impl Sockets {
             Call::Read { len, flags, .. } => self.read(cx, fd, *len, *flags),
             Call::Write { data, flags, .. } => self.write(cx, fd, data, *flags, progress),
             Call::Shutdown { how, .. } => self.shutdown(cx, fd, *how),
-            Call::Close { .. } => self.close(cx, fd),
+            Call::Close { .. } => self.close(cx, fd, progress),
             Call::Fcntl {
                 command, argument, ..
             } => self.fcntl(fd, *command, *argument),
@@ -186,11 +195,16 @@ impl Sockets {
             } => {
                 let socket = self.sockets.get_mut(&fd)?;
                 let outcome = socket.options.set(*level, *name, value);
-                if let Kind::Stream(Conn {
-                    flow: Some(flow), ..
-                }) = socket.kind
-                {
-                    socket.options.apply(cx, flow);
+                match &socket.kind {
+                    Kind::Stream(conn) => {
+                        if let Some(flow) = conn.flow {
+                            socket.options.apply(cx, flow, *level, *name);
+                        }
+                    }
+                    Kind::Listening { at, .. } => {
+                        cx.tune_listener(*at, socket.options.config.clone().into());
+                    }
+                    Kind::Fresh => {}
                 }
                 Some(outcome)
             }
@@ -242,6 +256,7 @@ impl Sockets {
         if cx.listen(at, backlog).is_err() {
             return error(libc::EADDRINUSE);
         }
+        cx.tune_listener(at, socket.options.config.clone().into());
         socket.kind = Kind::Listening {
             at,
             queue: VecDeque::new(),
@@ -264,7 +279,7 @@ impl Sockets {
             if conn.flow.is_none() {
                 self.owners.remove(&flow);
             } else {
-                accepted.options.apply(cx, flow);
+                accepted.options.inherit(cx, flow);
             }
             accepted.kind = Kind::Stream(*conn);
         }
@@ -278,11 +293,16 @@ impl Sockets {
         match &mut socket.kind {
             Kind::Listening { .. } => error(libc::EISCONN),
             Kind::Fresh => {
-                let flow = match cx.connect(to) {
+                let options = ConnectOptions {
+                    local: None,
+                    port: socket.bound.map(|at| at.port()),
+                    tcp: Some(socket.options.config.clone().into()),
+                };
+                let flow = match cx.connect_with(to, &options) {
                     Ok(flow) => flow,
                     Err(e) => return error(errno_of_connect(&e)),
                 };
-                socket.options.apply(cx, flow);
+                socket.options.inherit(cx, flow);
                 socket.kind = Kind::Stream(Conn {
                     flow: Some(flow),
                     connected: false,
@@ -378,12 +398,9 @@ impl Sockets {
         let Some(flow) = conn.flow.filter(|_| !broken) else {
             return partly(progress, libc::EPIPE);
         };
-        if conn.connected {
-            if flags & libc::MSG_MORE != 0
-                && let Some(outcome) = socket.options.more(cx, flow)
-            {
-                return Some(outcome);
-            }
+        // Asking again for nothing would keep the engine at work.
+        if conn.connected && cx.send_room(flow) > 0 {
+            socket.options.more(cx, flow, flags & libc::MSG_MORE != 0);
             *progress += cx.send(flow, &data[*progress..]);
         }
         match *progress {
@@ -410,7 +427,7 @@ impl Sockets {
         done(0)
     }
 
-    fn close(&mut self, cx: &mut Cx<'_>, fd: Fd) -> Answer {
+    fn close(&mut self, cx: &mut Cx<'_>, fd: Fd, begun: &mut usize) -> Answer {
         let socket = self.sockets.get_mut(&fd)?;
         let lingers = socket.options.linger();
         match &mut socket.kind {
@@ -426,7 +443,14 @@ impl Sockets {
                 if let Some(flow) = conn.flow {
                     match lingers {
                         Some(0) => cx.abort(flow),
-                        Some(_) if !socket.nonblocking => return linger(cx, flow),
+                        Some(_) if !socket.nonblocking => {
+                            if std::mem::replace(begun, 1) == 0 {
+                                cx.close(flow);
+                            }
+                            if lingers_still(cx, flow) {
+                                return None;
+                            }
+                        }
                         _ => cx.close(flow),
                     }
                     self.owners.insert(flow, Owner::Nobody);
@@ -532,16 +556,14 @@ fn take(cx: &mut Cx<'_>, flow: Flow, len: usize, peek: bool) -> Vec<u8> {
     data
 }
 
-/// `close` that waits until all has been acknowledged.
-fn linger(cx: &mut Cx<'_>, flow: Flow) -> Answer {
-    cx.close(flow);
-    let open = cx.info(flow).is_some_and(|i| {
+/// Whether something is still to be acknowledged.
+fn lingers_still(cx: &Cx<'_>, flow: Flow) -> bool {
+    cx.info(flow).is_some_and(|i| {
         matches!(
             i.state,
             State::FinWait1 | State::Closing | State::LastAck | State::Established
         )
-    });
-    if open { None } else { done(0) }
+    })
 }
 
 impl Application for Sockets {

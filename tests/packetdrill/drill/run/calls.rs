@@ -165,17 +165,16 @@ impl<'a> Runner<'a> {
                 self.table.did(at, open.event.line, text);
             }
             self.judge_answer(&open, &outcome)
-                .map_err(|e| of_line(e, open.event))?;
+                .map_err(|e| e.at(open.event))?;
             let early = at + open.tolerance < open.due;
             if early || at > open.due + open.tolerance {
-                return Err(of_line(
-                    failed(
-                        "the call returns at another time",
-                        format!("at {}", seconds(open.due)),
-                        format!("at {}", seconds(at)),
-                    ),
-                    open.event,
-                ));
+                let (due, came) = (seconds(open.due), seconds(at));
+                let stop = failed(
+                    "the call returns at another time",
+                    format!("at {due}"),
+                    format!("at {came}"),
+                );
+                return Err(stop.at(open.event));
             }
         }
         Ok(())
@@ -452,22 +451,6 @@ impl<'a> Runner<'a> {
             _ => {}
         }
         Ok(())
-    }
-}
-
-/// The same trouble, at the line of a call that answered later.
-fn of_line(stop: Stop, event: &Event) -> Stop {
-    match stop {
-        Stop::Failed {
-            what,
-            expected,
-            came,
-        } => Stop::Failed {
-            what: format!("line {}: {what}", event.line),
-            expected,
-            came,
-        },
-        other => other,
     }
 }
 

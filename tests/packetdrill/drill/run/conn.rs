@@ -76,6 +76,11 @@ impl Conn {
         self.ts.insert(script, live);
     }
 
+    /// Whether the script has named a TSval of the target.
+    pub fn has_clock(&self) -> bool {
+        self.ts_first.is_some()
+    }
+
     /// The TSval of the target that the script echoes: one it has named, or
     /// else one that as many ticks lie between. Zero is zero.
     fn echoed(&self, script: u32) -> u32 {
@@ -202,13 +207,13 @@ impl Runner<'_> {
             }
             Body::Icmp(icmp) => Payload::Icmp(self.icmp(packet, icmp, &ip)?),
         };
-        let packet = wire::Packet { ip, payload };
-        let bytes = packet
-            .emit()
-            .map_err(|e| Stop::Unsupported(e.to_string()))?;
         self.table
             .did(self.target.now(), event.line, event_text(event));
-        self.target.inject(&bytes);
+        for payload in fit(payload, self.mtu, ip.src.is_ipv6()) {
+            let bytes = wire::Packet { ip, payload }.emit();
+            let bytes = bytes.map_err(|e| Stop::Unsupported(e.to_string()))?;
+            self.target.inject(&bytes);
+        }
         Ok(())
     }
 
@@ -260,6 +265,34 @@ impl Runner<'_> {
     }
 }
 
+/// A segment in as many packets as it takes: scripts for a kernel that receives
+/// several as one have segments of any length.
+fn fit(payload: Payload, mtu: u16, v6: bool) -> Vec<Payload> {
+    let Payload::Tcp(tcp) = payload else {
+        return vec![payload];
+    };
+    let headers = if v6 { 40 } else { 20 } + wire::tcp_header(&tcp).len();
+    let most = usize::from(mtu).saturating_sub(headers).max(1);
+    if tcp.payload.len() <= most {
+        return vec![Payload::Tcp(tcp)];
+    }
+    let last = (tcp.payload.len() - 1) / most;
+    let piece = |(i, bytes): (usize, &[u8])| {
+        let at_end = Flags(Flags::FIN.0 | Flags::PSH.0);
+        Payload::Tcp(Tcp {
+            seq: tcp.seq.wrapping_add((i * most) as u32),
+            flags: if i == last {
+                tcp.flags
+            } else {
+                tcp.flags.without(at_end)
+            },
+            payload: bytes.to_vec(),
+            ..tcp.clone()
+        })
+    };
+    tcp.payload.chunks(most).enumerate().map(piece).collect()
+}
+
 /// Options of the target's, in the script's numbers.
 pub fn relative(options: &[TcpOption], conn: Option<&Conn>) -> Vec<TcpOption> {
     let Some(conn) = conn else {
@@ -305,4 +338,55 @@ fn event_text(event: &Event) -> String {
     let at = event.text.find(['<', '>', '`', '%']);
     let at = at.unwrap_or_else(|| event.text.find(' ').map_or(0, |i| i + 1));
     event.text[at..].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_to_the_wire_and_back() {
+        let mut conn = Conn::new(1, 0xffff_fff0, None);
+        conn.out_offset = Some(0xffff_ff00);
+        assert_eq!(conn.out_number(conn.out_live(1000)), 1000);
+        assert_eq!(conn.in_number(7u32.wrapping_add(conn.in_offset)), 7);
+    }
+
+    #[test]
+    fn echoes_are_translated() {
+        let mut conn = Conn::new(1, 1, None);
+        assert_eq!(conn.echoed(55), 55, "nothing is known");
+        conn.learn_ts(100, 9000);
+        conn.learn_ts(400, 9150);
+        assert_eq!((conn.echoed(100), conn.echoed(400)), (9000, 9150));
+        assert_eq!(conn.echoed(120), 9020, "not named: the distance counts");
+        assert_eq!(conn.echoed(99), 8999);
+        assert_eq!(conn.echoed(0), 0);
+        assert_eq!(conn.ts_number(9050), 150);
+    }
+
+    #[test]
+    fn large_segments_go_in_parts() {
+        let tcp = Tcp {
+            src_port: 1,
+            dst_port: 2,
+            seq: 10,
+            ack: 0,
+            flags: Flags(Flags::ACK.0 | Flags::FIN.0),
+            win: 1,
+            urg: 0,
+            options: Vec::new(),
+            payload: stream(0, 3000),
+        };
+        let parts = fit(Payload::Tcp(tcp), 1500, false);
+        let shape = |p: &Payload| match p {
+            Payload::Tcp(t) => (t.seq, t.payload.len(), t.flags.has(Flags::FIN)),
+            Payload::Icmp(_) => panic!("no TCP"),
+        };
+        let shapes: Vec<_> = parts.iter().map(shape).collect();
+        assert_eq!(
+            shapes,
+            [(10, 1460, false), (1470, 1460, false), (2930, 80, true)]
+        );
+    }
 }

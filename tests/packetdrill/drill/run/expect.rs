@@ -218,6 +218,20 @@ impl Runner<'_> {
                 && expected.iter().zip(&came).all(|(e, c)| same_option(e, c));
             check("options", same, show_options(expected), show_options(&came));
         }
+        if let (Some(tick), Some(expected), Some((came, _))) = (
+            self.tick,
+            wanted.options.as_deref().and_then(timestamps),
+            timestamps(&relative(&tcp.options, Some(conn))),
+        ) {
+            let (expected, off) = (expected.0, came.abs_diff(expected.0));
+            let allowed = self.tolerance.0.as_micros() / tick.as_micros().max(1);
+            check(
+                "TS val",
+                !conn.has_clock() || u128::from(off) <= allowed,
+                expected.to_string(),
+                came.to_string(),
+            );
+        }
         let ecn = tos & 3;
         if let Some(mark) = packet.ecn {
             let same = mark.bits().map_or(ecn == 1 || ecn == 2, |b| b == ecn);

@@ -70,23 +70,39 @@ impl Run {
 /// Why a run stops early.
 enum Stop {
     /// The target did something else than the script says.
-    Failed {
-        what: String,
-        expected: String,
-        came: String,
-    },
+    Failed(Failure),
     /// The script wants something that there is not.
     Unsupported(String),
+}
+
+/// What is wrong.
+struct Failure {
+    what: String,
+    expected: String,
+    came: String,
+    /// Where, if not at the present event: line and text.
+    at: Option<(usize, String)>,
+}
+
+impl Stop {
+    /// The same trouble, at another event than the present one.
+    fn at(mut self, event: &Event) -> Self {
+        if let Stop::Failed(failure) = &mut self {
+            failure.at = Some((event.line, event.text.clone()));
+        }
+        self
+    }
 }
 
 type Result<T> = std::result::Result<T, Stop>;
 
 fn failed(what: impl Into<String>, expected: impl Into<String>, came: impl Into<String>) -> Stop {
-    Stop::Failed {
+    Stop::Failed(Failure {
         what: what.into(),
         expected: expected.into(),
         came: came.into(),
-    }
+        at: None,
+    })
 }
 
 /// Makes a target for one script.
@@ -126,7 +142,7 @@ pub fn run_text(path: &Path, text: &str, settings: Settings, make: &MakeTarget<'
         "linux" => script.meta.linux.clone(),
         _ => script.meta.fullbore.clone(),
     };
-    let mut run = Runner::new(&script, target.as_mut(), settings).run();
+    let mut run = Runner::new(&script, &plan, target.as_mut(), settings).run();
     run.verdict = match (run.verdict, known) {
         (Verdict::Failed(_), Some(why)) => Verdict::Skipped(format!("known to differ: {why}")),
         (Verdict::Passed, Some(why)) => Verdict::Failed(format!(
@@ -198,6 +214,9 @@ struct Runner<'a> {
     table: Table,
     ignored: Ignored,
     secret: u32,
+    mtu: u16,
+    /// Length of a tick of the target's timestamps, if they are compared.
+    tick: Option<Duration>,
 }
 
 /// When an event is right to happen.
@@ -209,14 +228,23 @@ struct Window {
 }
 
 impl<'a> Runner<'a> {
-    fn new(script: &'a Script, target: &'a mut dyn Target, settings: Settings) -> Self {
-        let mut tolerance = (TOLERANCE, TOLERANCE_SHARE);
+    fn new(
+        script: &'a Script,
+        plan: &Plan,
+        target: &'a mut dyn Target,
+        settings: Settings,
+    ) -> Self {
+        let (mut tolerance, mut tick) = ((TOLERANCE, TOLERANCE_SHARE), None);
         for (name, value) in &script.options {
             match name.as_str() {
                 "tolerance_usecs" => {
                     if let Ok(us) = value.parse() {
                         tolerance.0 = Duration::from_micros(us);
                     }
+                }
+                "tcp_ts_tick_usecs" => {
+                    let us = value.parse().ok().filter(|us| *us > 0);
+                    tick = us.map(Duration::from_micros);
                 }
                 "tolerance_percent" => {
                     if let Ok(percent) = value.parse::<f64>() {
@@ -246,6 +274,8 @@ impl<'a> Runner<'a> {
             table: Table::default(),
             ignored: Ignored::default(),
             secret,
+            mtu: plan.mtu,
+            tick,
         }
     }
 
@@ -262,9 +292,11 @@ impl<'a> Runner<'a> {
             }
         }
         if matches!(verdict, Verdict::Passed)
-            && let Err((line, text, stop)) = self.finish()
+            && let Err(stop) = self.finish()
         {
-            verdict = self.judge(line, &text, stop);
+            let last = script.events.last();
+            let (line, text) = last.map_or((0, ""), |e| (e.line, e.text.as_str()));
+            verdict = self.judge(line, text, stop);
         }
         Run {
             verdict,
@@ -275,16 +307,14 @@ impl<'a> Runner<'a> {
     fn judge(&mut self, line: usize, text: &str, stop: Stop) -> Verdict {
         match stop {
             Stop::Unsupported(what) => Verdict::Skipped(format!("line {line}: {what}")),
-            Stop::Failed {
-                what,
-                expected,
-                came,
-            } => {
+            Stop::Failed(failure) => {
                 self.drain();
+                let (line, text) = failure.at.unwrap_or((line, text.to_owned()));
+                let what = failure.what;
                 let mut report = format!("{}:{line}: {what}\n", self.script.path.display());
                 report.push_str(&format!("  script:   {text}\n"));
-                report.push_str(&format!("  expected: {expected}\n"));
-                report.push_str(&format!("  came:     {came}\n"));
+                report.push_str(&format!("  expected: {}\n", failure.expected));
+                report.push_str(&format!("  came:     {}\n", failure.came));
                 report.push_str(&self.table.to_string());
                 Verdict::Failed(report)
             }
@@ -398,32 +428,21 @@ impl<'a> Runner<'a> {
 
     /// The script is over: what is still open has to end as it says, and
     /// nothing may have come that it did not say.
-    fn finish(&mut self) -> std::result::Result<(), (usize, String, Stop)> {
+    fn finish(&mut self) -> Result<()> {
         let end = self.base;
         while let Some(open) = self.open.first() {
-            let (line, text) = (open.event.line, open.event.text.clone());
-            let latest = open.due + open.tolerance;
+            let (event, latest) = (open.event, open.due + open.tolerance);
             let before = self.open.len();
-            self.wait(latest).map_err(|e| (line, text.clone(), e))?;
+            self.wait(latest)?;
             if self.open.len() == before {
-                return Err((
-                    line,
-                    text,
-                    failed(
-                        "the call has not returned",
-                        format!("by {}", report::seconds(latest)),
-                        "no answer",
-                    ),
-                ));
+                let by = format!("by {}", report::seconds(latest));
+                return Err(failed("the call has not returned", by, "no answer").at(event));
             }
         }
         self.drain();
         if !self.settings.strict_end {
             return Ok(());
         }
-        let last = self.script.events.last();
-        let line = last.map_or(0, |e| e.line);
-        let text = last.map_or(String::new(), |e| e.text.clone());
         match self.captured.iter().find(|c| c.at < end) {
             None => Ok(()),
             Some(extra) => {
@@ -433,11 +452,8 @@ impl<'a> Runner<'a> {
                     self.show(&extra.packet, extra.conn),
                     report::seconds(extra.at)
                 );
-                Err((
-                    line,
-                    text,
-                    failed("a packet that the script does not have", "no packet", came),
-                ))
+                let what = "a packet that the script does not have";
+                Err(failed(what, "no packet", came))
             }
         }
     }
