@@ -231,6 +231,9 @@ fn turn_echo(frame: &mut [u8], ip: Span) -> Option<()> {
         .add(Sum::word(!u16::from_be_bytes(request)))
         .add(Sum::word(u16::from_be_bytes(reply)))
         .finish();
+    // Of the two forms of zero, the one that also holds where every other
+    // word is zero.
+    let checksum = if checksum == 0 { 0xffff } else { checksum };
     message[..2].copy_from_slice(&reply);
     message[2..4].copy_from_slice(&checksum.to_be_bytes());
     Some(())

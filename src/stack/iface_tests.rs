@@ -593,6 +593,27 @@ fn pings_are_turned_around_in_place() {
     assert_eq!(a.iface.counters().echo_replies, 24);
 }
 
+/// The checksum of nothing but zeroes is 0xffff, and 0 does not hold there.
+#[test]
+fn a_ping_of_zeroes_is_answered_with_a_checksum_that_holds() {
+    let mut a = Host::a();
+    for len in [0, 1, 56] {
+        let ping = icmp("10.0.0.2", "10.0.0.1", A, |out| {
+            icmpv4::Message::Echo {
+                reply: false,
+                ident: 0,
+                seq: 0,
+            }
+            .emit(out, &[0; 56][..len])
+        });
+        let reply = a.reply(at(0), &ping).expect("a reply");
+        assert!(matches!(
+            parse_frame(&reply, true),
+            Ok(Parsed::Icmpv4 { .. })
+        ));
+    }
+}
+
 #[test]
 fn answers_are_limited_by_rate() {
     let mut a = Host::a();
