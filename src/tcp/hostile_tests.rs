@@ -241,6 +241,41 @@ fn a_fin_that_does_not_fit_the_window_follows_its_payload() {
     p.finish();
 }
 
+/// A hole is filled by a segment with a lower sequence number than the one
+/// that brought the window, and a newer acknowledgement.
+#[test]
+fn a_retransmission_that_acknowledges_more_brings_its_window() {
+    let mut p = Pair::connected(Config::default(), Config::default());
+    p.faults.loss = 1000;
+    p.a.to_send = pattern(20_000);
+    p.settle();
+    let (una, nxt, ts) = {
+        let c = p.a.c();
+        (c.snd.una, c.rcv.nxt, c.ts.map_or(0, |t| t.recent))
+    };
+    let segment = |seq, ack, window| Header {
+        src_port: 80,
+        dst_port: 4000,
+        seq,
+        ack,
+        flags: Flags::ACK,
+        window,
+        options: Options {
+            timestamps: Some(Timestamps { val: ts, ecr: 0 }),
+            ..Options::default()
+        },
+        ..Header::default()
+    };
+    p.inject_a(segment(nxt + 100, una, 200), &[0; 100]);
+    let c = p.a.c();
+    let scale = c.snd.scale;
+    assert_eq!((c.snd.una, c.snd.wnd), (una, 200 << scale));
+    p.inject_a(segment(nxt, una + 1448, 100), &[0; 100]);
+    let c = p.a.c();
+    assert_eq!((c.snd.una, c.snd.wnd), (una + 1448, 100 << scale));
+    p.finish();
+}
+
 #[test]
 fn a_small_send_buffer_is_told_of_room() {
     let mut p = Pair::connected(
