@@ -277,6 +277,24 @@ fn a_retransmission_that_acknowledges_more_brings_its_window() {
 }
 
 #[test]
+fn a_reset_that_finds_no_frame_is_sent_when_there_is_one() {
+    let mut p = Pair::connected(Config::default(), Config::default());
+    let mut others: Vec<_> = std::iter::from_fn(|| p.a.pool.alloc()).collect();
+    let a = &mut p.a;
+    a.conn.as_mut().unwrap().abort(&mut a.pool);
+    p.settle();
+    assert!(!p.a.c().is_done(), "the peer has not been told");
+    p.a.pool.free(others.pop().unwrap());
+    assert!(p.run_until(Duration::from_secs(1), |p| p.b.closed.is_some()));
+    assert_eq!(p.b.closed, Some(Reason::Reset));
+    assert!(p.a.c().is_done());
+    for packet in others {
+        p.a.pool.free(packet);
+    }
+    p.finish();
+}
+
+#[test]
 fn a_small_send_buffer_is_told_of_room() {
     let mut p = Pair::connected(
         Config {

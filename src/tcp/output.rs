@@ -34,11 +34,16 @@ impl Connection {
     }
 
     fn next_packet(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
-        if let Some(seq) = self.pending.refusal.take() {
-            return self.emit_bare(now, pool, t, seq, Flags::RST);
+        // What finds no frame stays pending, and is tried again.
+        if let Some(seq) = self.pending.refusal {
+            let desc = self.emit_bare(now, pool, t, seq, Flags::RST)?;
+            self.pending.refusal = None;
+            return Some(desc);
         }
-        if std::mem::take(&mut self.pending.reset) {
-            return self.emit_bare(now, pool, t, self.snd.nxt, Flags::RST | Flags::ACK);
+        if self.pending.reset {
+            let desc = self.emit_bare(now, pool, t, self.snd.nxt, Flags::RST | Flags::ACK)?;
+            self.pending.reset = false;
+            return Some(desc);
         }
         if self.state == State::Closed {
             return None;
@@ -57,8 +62,10 @@ impl Connection {
         if let Some(desc) = self.send_data(now, pool, t) {
             return Some(desc);
         }
-        if std::mem::take(&mut self.pending.probe) {
-            return self.emit_bare(now, pool, t, self.snd.una - 1, Flags::ACK);
+        if self.pending.probe {
+            let desc = self.emit_bare(now, pool, t, self.snd.una - 1, Flags::ACK)?;
+            self.pending.probe = false;
+            return Some(desc);
         }
         if self.ack_due() {
             return self.emit_bare(now, pool, t, self.snd.nxt, Flags::ACK);
