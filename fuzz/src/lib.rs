@@ -1,0 +1,33 @@
+//! What each fuzz target does with its bytes. The targets of cargo-fuzz call
+//! these functions, and so does `tests/fuzz_corpus.rs` of fullbore, which
+//! includes this file: no target can rot.
+//!
+//! A function panics when something is wrong, and takes any bytes.
+
+pub mod connection;
+pub mod cookie;
+mod end;
+pub mod fields;
+pub mod http;
+mod input;
+pub mod pair;
+pub mod settings;
+pub mod stack;
+pub mod toml;
+pub mod wire;
+
+/// What is done with an input.
+pub type Target = fn(&[u8]);
+
+/// Every target: its name, which is that of its corpus too, and its function.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("connection", connection::run),
+    ("cookie", cookie::run),
+    ("fields", fields::run),
+    ("http", http::run),
+    ("pair", pair::run),
+    ("settings", settings::run),
+    ("stack", stack::run),
+    ("toml", toml::run),
+    ("wire", wire::run),
+];
