@@ -294,6 +294,35 @@ fn a_reset_that_finds_no_frame_is_sent_when_there_is_one() {
     p.finish();
 }
 
+/// Each segment in flight has to go again in parts, and each part takes a
+/// frame: those that receiving needs stay.
+#[test]
+fn a_path_that_shrinks_leaves_frames_to_receive_with() {
+    let mut p = Pair::connected(Config::default(), Config::default());
+    p.a.to_send = pattern(3_000_000);
+    p.run_until(Duration::from_secs(20), |p| p.b.received.len() > 2_000_000);
+    let reserve = p.a.pool.region().chunks() as usize / 8;
+    let mut others = Vec::new();
+    while p.a.pool.available() > reserve + 20 {
+        others.extend(p.a.pool.alloc());
+    }
+    p.faults.loss = 1000;
+    p.settle();
+    let una = p.a.c().snd.una;
+    p.a.c().handle_path_mtu(300, una);
+    for _ in 0..20 {
+        p.run(Duration::from_millis(500));
+        let left = p.a.pool.available();
+        assert!(left + 1 >= reserve, "{left} of {reserve} left to receive with");
+    }
+    for packet in others {
+        p.a.pool.free(packet);
+    }
+    p.faults.loss = 0;
+    assert!(p.run_until(Duration::from_secs(200), |p| p.b.received.len() == 3_000_000));
+    p.finish();
+}
+
 #[test]
 fn a_small_send_buffer_is_told_of_room() {
     let mut p = Pair::connected(

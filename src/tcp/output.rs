@@ -46,6 +46,7 @@ impl Connection {
             return Some(desc);
         }
         if self.state == State::Closed {
+            self.timers.stop_all(); // one may be left from a missing frame
             return None;
         }
         if self.snd.first().is_some_and(|s| s.syn) {

@@ -91,6 +91,12 @@ pub struct Send {
     hint: usize,
 }
 
+/// Frames that sending leaves to receiving: without them no acknowledgement
+/// could come in, and nothing sent would ever be freed.
+pub fn reserve(pool: &Pool) -> usize {
+    pool.region().chunks() as usize / 8
+}
+
 impl Send {
     pub fn new(iss: SeqNumber, mss: u16) -> Self {
         Self {
@@ -391,7 +397,9 @@ impl Send {
                 return false;
             }
         };
-        let Some(mut second) = pool.alloc() else {
+        // The parts of the first segment are what frees frames in the end.
+        let reserve = if i == 0 { 0 } else { reserve(pool) };
+        let Some(mut second) = pool.alloc_above(reserve) else {
             s.held = Some(pool.hold(first));
             return false;
         };

@@ -130,12 +130,10 @@ impl Connection {
     /// A frame for the application to write payload into: its range is room
     /// for one full segment. `None` while frames or room are short.
     pub fn prepare(&mut self, pool: &mut Pool) -> Option<Packet> {
-        // The last eighth is for receiving.
-        let reserve = pool.region().chunks() as usize / 8;
         let packet = if self.send_room() == 0 {
             None
         } else {
-            pool.alloc_above(reserve)
+            pool.alloc_above(super::send::reserve(pool))
         };
         let Some(mut packet) = packet else {
             self.wants_room = true;
