@@ -3,6 +3,7 @@
 //! has to arrive: all of it, once, in order.
 
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use fullbore::tcp::{Reason, State};
@@ -38,7 +39,7 @@ pub fn run(data: &[u8]) {
 }
 
 /// Whether every segment is shown: for looking into a failure.
-const TRACE: bool = option_env!("FULLBORE_FUZZ_TRACE").is_some();
+static TRACE: LazyLock<bool> = LazyLock::new(|| std::env::var_os("FULLBORE_FUZZ_TRACE").is_some());
 
 type Segment = (Header, usize);
 
@@ -94,16 +95,21 @@ impl Pair {
     }
 
     fn deliver(&mut self, to: usize, (h, len): Segment, ce: bool) {
-        if TRACE {
+        if *TRACE {
+            let state = self.ends[to].state();
+            let Header {
+                flags,
+                seq,
+                ack,
+                window,
+                options,
+                ..
+            } = &h;
             eprintln!(
-                "{:?} to {to}: {:?} {} {}+{len} ack {} wnd {} {:?}",
+                "{:?} to {to} in {state:?}: {flags:?} {seq}+{len} ack {ack} win {window} {:?} {:?}",
                 self.now,
-                self.ends[to].state(),
-                format_args!("{:?}", h.flags),
-                h.seq,
-                h.ack,
-                h.window,
-                h.options
+                options.timestamps,
+                options.sack.iter().collect::<Vec<_>>()
             );
         }
         let end = &mut self.ends[to];
