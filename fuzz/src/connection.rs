@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use fullbore::congestion::Algorithm;
-use fullbore::tcp::cookie::Decoded;
+use fullbore::tcp::cookie::{Decoded, Offer};
 use fullbore::tcp::{Config, Connection, State};
 use fullbore::time::Instant;
 use fullbore::wire::tcp::{Flags, Header, Options, SackBlocks, SeqNumber, Timestamps};
@@ -115,6 +115,7 @@ impl World {
         end.conn = Some(Connection::accept_cookie(&end.setup(now), &ack, &cookie));
         end.irs = Some(ack.seq - 1);
         end.nxt = end.iss + 1;
+        end.shift = Offer::new(&end.config, MSS).window_scale.unwrap_or(0);
         end.segment(now, &ack, 0, false);
         Self { end, now, ts: 5 }
     }

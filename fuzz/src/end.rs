@@ -53,7 +53,7 @@ pub struct End {
     /// The rightmost edge offered.
     pub edge: Option<SeqNumber>,
     /// The shift in our SYN.
-    shift: u8,
+    pub shift: u8,
     /// The timestamp sent last.
     pub ts_sent: u32,
     /// Bytes that the application wrote and read.
@@ -394,6 +394,10 @@ impl End {
             _ => 0,
         };
         let edge = h.ack + (u32::from(h.window) << shift);
+        if syn {
+            // Not scaled, so it may say less; who has heard more ignores it.
+            self.edge = Some(edge);
+        }
         if let Some(before) = self.edge {
             // RFC 7323 section 2.4 allows for one unit of rounding.
             let most_back = (1i32 << shift) - 1;
