@@ -72,7 +72,7 @@ pub fn run(data: &[u8]) {
         // One to two steps of 64 s.
         assert!(decoded.is_some() || after > Duration::from_secs(64));
     } else {
-        ack.ack = ack.ack + forged;
+        ack.ack += forged;
         // 24 bits of hash cannot be found without trying.
         let _ = cookies.decode(sent_at + after, local, remote, &ack);
         return;

@@ -69,7 +69,7 @@ fn lists(text: &str) {
         assert!(!member.is_empty() && member.trim_matches([' ', '\t']) == *member);
     }
     // Joined again they are the same list, unless a quote was left open.
-    if text.matches('"').count() % 2 == 0 && !text.contains('\\') {
+    if text.matches('"').count().is_multiple_of(2) && !text.contains('\\') {
         let joined = members.join(", ");
         assert!(
             fields::list(&joined).eq(members.iter().copied()),
