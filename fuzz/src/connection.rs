@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fullbore::congestion::Algorithm;
 use fullbore::tcp::cookie::{Decoded, Offer};
-use fullbore::tcp::{Config, Connection, State};
+use fullbore::tcp::{Config, Connection, Ecn, State};
 use fullbore::time::Instant;
 use fullbore::wire::tcp::{Flags, Header, Options, SackBlocks, SeqNumber, Timestamps};
 
@@ -35,6 +35,7 @@ pub fn config(i: &mut Input<'_>) -> Config {
     let with = i.u8();
     let sizes = i.u8();
     Config {
+        ecn: i.pick(&[Ecn::Accept, Ecn::Request, Ecn::Off]),
         congestion: match with >> 6 {
             0 => Algorithm::Reno,
             1 => Algorithm::Westwood,
@@ -97,6 +98,7 @@ impl World {
             mss: i.u16(),
             window_scale: (with & 1 != 0).then(|| i.u8()),
             sack_permitted: with & 2 != 0,
+            ecn: with & 8 != 0,
             ts_offset: (with & 4 != 0).then_some(1 << 5),
         };
         let ack = Header {

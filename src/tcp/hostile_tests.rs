@@ -313,13 +313,17 @@ fn a_path_that_shrinks_leaves_frames_to_receive_with() {
     for _ in 0..20 {
         p.run(Duration::from_millis(500));
         let left = p.a.pool.available();
-        assert!(left + 1 >= reserve, "{left} of {reserve} left to receive with");
+        assert!(
+            left + 1 >= reserve,
+            "{left} of {reserve} left to receive with"
+        );
     }
     for packet in others {
         p.a.pool.free(packet);
     }
     p.faults.loss = 0;
-    assert!(p.run_until(Duration::from_secs(200), |p| p.b.received.len() == 3_000_000));
+    assert!(p.run_until(Duration::from_secs(200), |p| p.b.received.len()
+        == 3_000_000));
     p.finish();
 }
 
