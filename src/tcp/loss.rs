@@ -54,8 +54,10 @@ pub struct Recovery {
     /// Retransmissions of this recovery that no duplicate report has
     /// explained away.
     undo_left: Option<u32>,
-    /// SND.UNA when it began: duplicates below are of something earlier.
+    /// SND.UNA and SND.NXT when it began: duplicates of anything else are not
+    /// of its retransmissions.
     undo_from: SeqNumber,
+    undo_to: SeqNumber,
     /// Blocks last seen, so that they are not walked again.
     blocks: [(SeqNumber, SeqNumber); 4],
 }
@@ -94,7 +96,8 @@ impl Recovery {
 
     /// A retransmission went out.
     pub fn retransmitted(&mut self, bytes: u32) {
-        if let Some(n) = &mut self.undo_left {
+        let repairing = self.is_repairing();
+        if let Some(n) = self.undo_left.as_mut().filter(|_| repairing) {
             *n += 1;
         }
         self.sent(bytes);
@@ -153,12 +156,14 @@ impl Connection {
             self.counters.delivered_ce += u64::from(p.segments);
         }
         self.rack.adapt(&self.snd, p.dsack);
-        self.finish_probe(now, h.ack, p.dsack, in_flight);
+        let duplicate = bare && !advanced && p.delivered == 0;
+        self.finish_probe(now, h.ack, p.dsack || duplicate, in_flight);
         if advanced {
             self.judge_retransmissions(h);
         }
         let newly_lost = self.find_losses(now, advanced);
-        let round_start = advanced && self.snd.una.ge(self.round_end);
+        // Data up to there was sent in the round before.
+        let round_start = advanced && self.snd.una.gt(self.round_end);
         if round_start {
             self.round_end = self.snd.nxt;
             self.ecn.acked(self.snd.una);
@@ -177,7 +182,7 @@ impl Connection {
             cwnd_limited: self.cwnd_limited.is_some(),
             round_start,
         };
-        self.advance_phase(now, &sample, newly_lost, advanced, (sacked_before, p.acked));
+        self.advance_phase(now, &sample, newly_lost, advanced, sacked_before, &p);
         if p.ece {
             self.take_echo(now, &sample, sacked_before, p.acked);
         }
@@ -280,11 +285,10 @@ impl Connection {
 
     /// The peer had a retransmission twice (RFC 3708).
     fn take_dsack(&mut self, left: SeqNumber, right: SeqNumber) {
-        let point = match self.recovery.phase {
-            Phase::Fast { point, .. } | Phase::Loss { point } => point,
-            Phase::Open | Phase::Cwr { .. } => return,
-        };
-        let ours = left.ge(self.recovery.undo_from) && right.le(point);
+        // Most reports come when the recovery has ended: the originals that
+        // arrived late have ended it.
+        let recent = right.ge(self.snd.una - self.snd.max_wnd);
+        let ours = left.ge(self.recovery.undo_from) && right.le(self.recovery.undo_to) && recent;
         if let Some(n) = self.recovery.undo_left.as_mut().filter(|n| ours && **n > 0) {
             *n -= 1;
             if *n == 0 && self.snd.lost() == 0 {
@@ -304,33 +308,36 @@ impl Connection {
             }
         } else if bare && self.snd.has_sent() {
             r.dup_acks += 1;
-            if r.dup_bytes + mss < self.snd.outstanding() {
+            // What is lost was not delivered, and one segment is missing.
+            let missing = self.snd.lost().max(mss);
+            if r.dup_bytes + mss + missing <= self.snd.outstanding() {
                 r.dup_bytes += mss;
                 p.delivered += mss;
             }
         }
     }
 
-    /// RFC 8985 section 7.4: was the probe needed?
-    fn finish_probe(&mut self, now: Instant, ack: SeqNumber, dsack: bool, in_flight: u32) {
+    /// RFC 8985 section 7.4: was the probe needed? `twice` says that the peer
+    /// had what the probe carried already. An acknowledgement of just the
+    /// probe's end does not tell: what comes next does.
+    fn finish_probe(&mut self, now: Instant, ack: SeqNumber, twice: bool, in_flight: u32) {
         let Some((end, retransmitted)) = self.rack.tlp else {
             return;
         };
         if ack.lt(end) {
             return;
         }
-        if !retransmitted || dsack {
+        if !retransmitted || twice {
             self.rack.tlp = None;
         } else if ack.gt(end) {
             self.rack.tlp = None;
             if self.recovery.is_open() {
+                self.recovery.undo_left = None;
                 let ssthresh = self.cc.on_congestion(now, in_flight);
                 self.cc.set_cwnd(ssthresh);
                 self.cc.on_recovery_exit(now);
                 self.ecn.reduced();
             }
-        } else {
-            self.rack.tlp = None;
         }
     }
 
@@ -406,9 +413,14 @@ impl Connection {
         sample: &AckSample,
         newly_lost: u32,
         advanced: bool,
-        (sacked_before, acked): (u32, u32),
+        sacked_before: u32,
+        p: &Progress,
     ) {
         let una = self.snd.una;
+        // The window grows by what is acknowledged, not by what is only
+        // reported (RFC 5681 section 3.1, RFC 3042 section 2), nor by an
+        // acknowledgement that echoes a mark (RFC 3168 section 6.1.2).
+        let grows = advanced && !p.ece;
         let in_flight = self.in_flight();
         match &mut self.recovery.phase {
             Phase::Fast { point, .. } if una.ge(*point) => {
@@ -429,12 +441,12 @@ impl Connection {
                 self.cc.set_cwnd(cwnd);
                 self.cc.on_ack_in_recovery(sample);
             }
-            Phase::Loss { .. } if sample.acked > 0 => self.cc.on_ack(sample),
-            Phase::Open if newly_lost == 0 && sample.acked > 0 => self.cc.on_ack(sample),
-            _ => {}
+            Phase::Loss { .. } if grows => self.cc.on_ack(sample),
+            Phase::Open if newly_lost == 0 && grows => self.cc.on_ack(sample),
+            _ => self.cc.on_ack_in_recovery(sample),
         }
         if !self.recovery.is_repairing() && self.snd.lost() > 0 {
-            self.begin_recovery(now, sample, sacked_before, acked);
+            self.begin_recovery(now, sample, sacked_before, p.acked);
         }
     }
 
@@ -448,7 +460,6 @@ impl Connection {
         self.recovery.dup_acks = 0;
         self.recovery.dup_bytes = 0;
         self.recovery.undo_ts = None;
-        self.recovery.undo_left = None;
     }
 
     fn begin_recovery(&mut self, now: Instant, s: &AckSample, sacked_before: u32, acked: u32) {
@@ -464,6 +475,7 @@ impl Connection {
             self.recovery.undo_ts = self.ts.map(|_| self.ts_val(now));
             self.recovery.undo_left = Some(0);
             self.recovery.undo_from = self.snd.una;
+            self.recovery.undo_to = point;
         }
         self.rack.tlp = None;
         self.timers.stop(Timer::Probe);
@@ -500,6 +512,8 @@ impl Connection {
         if !self.recovery.is_open() || !self.ecn.is_news() {
             return;
         }
+        // Reports on an earlier recovery cannot take this reduction back.
+        self.recovery.undo_left = None;
         let ssthresh = self.cc.on_ecn(now, s.in_flight);
         let prr = self.lower_window(s, ssthresh, sacked_before, acked);
         self.recovery.phase = Phase::Cwr {
@@ -550,6 +564,7 @@ impl Connection {
             self.recovery.undo_ts = self.ts.map(|_| self.ts_val(now));
             self.recovery.undo_left = Some(0);
             self.recovery.undo_from = self.snd.una;
+            self.recovery.undo_to = self.snd.nxt;
         }
         self.ecn.reduced();
         self.recovery.phase = Phase::Loss {

@@ -307,7 +307,10 @@ impl Connection {
         if nothing_in_flight {
             self.progress_at = now;
         }
-        if nothing_in_flight || !self.timers.is_set(Timer::Rto) {
+        // The first segment sent again has a round trip to be acknowledged
+        // (RFC 6675 section 6).
+        let first_again = again && i == 0;
+        if nothing_in_flight || first_again || !self.timers.is_set(Timer::Rto) {
             self.rearm_rto(now);
         }
         if !again {
