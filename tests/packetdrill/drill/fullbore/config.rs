@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fullbore::tcp::Config;
+use fullbore::tcp::{Config, Ecn};
 
 /// What the connections of a script begin with.
 #[derive(Clone, Debug)]
@@ -40,6 +40,14 @@ impl Settings {
             "tcp_timestamps" => c.timestamps = on()?,
             "tcp_sack" => c.sack = on()?,
             "tcp_window_scaling" => c.window_scaling = on()?,
+            "tcp_ecn" => {
+                c.ecn = match number()? {
+                    0 => Ecn::Off,
+                    1 => Ecn::Request,
+                    2 => Ecn::Accept,
+                    _ => return None,
+                }
+            }
             "tcp_syncookies" => c.syn_cookies = on()?,
             "tcp_slow_start_after_idle" => c.slow_start_after_idle = on()?,
             "tcp_keepalive_time" => self.keepalive_idle = seconds()?,

@@ -31,8 +31,10 @@ pub fn of(info: &tcp::Info) -> Info {
     let mss = u32::from(info.snd_mss.max(1));
     let segments = |bytes: u32| i64::from(bytes.div_ceil(mss));
     let c = &info.counters;
-    let options =
-        i64::from(info.timestamps) | i64::from(info.sack) << 1 | i64::from(info.scaling) << 2;
+    let options = i64::from(info.timestamps)
+        | i64::from(info.sack) << 1
+        | i64::from(info.scaling) << 2
+        | i64::from(info.ecn) << 3;
     let ssthresh = match info.ssthresh {
         u32::MAX => i64::from(i32::MAX),
         bytes => segments(bytes),
@@ -81,6 +83,8 @@ pub fn of(info: &tcp::Info) -> Info {
         ("tcpi_data_segs_in", c.data_segments_received as i64),
         ("tcpi_data_segs_out", c.data_segments_sent as i64),
         ("tcpi_delivered", c.delivered as i64),
+        ("tcpi_delivered_ce", c.delivered_ce as i64),
+        ("tcpi_received_ce", c.marks_received as i64),
         ("tcpi_dsack_dups", c.dsacks as i64),
         ("tcpi_rcv_ooopack", c.out_of_order as i64),
     ])

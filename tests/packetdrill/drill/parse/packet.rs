@@ -110,8 +110,14 @@ impl Parser<'_> {
         loop {
             let begin = self.scan.at();
             self.scan.blank();
+            if self.scan.take("{") {
+                return Err(self.scan.unsupported("rewritten headers"));
+            }
             if self.scan.take("<") {
                 segment.options = self.tcp_options()?;
+                if self.scan.take_after_blank("{") {
+                    return Err(self.scan.unsupported("rewritten headers"));
+                }
                 return Ok(segment);
             }
             match self.scan.word() {

@@ -121,6 +121,10 @@ fn segments() {
         ParseError::Unsupported { .. }
     ));
     assert!(matches!(
+        fails("0 < . 1:1(0) ack 1 {rep tcp win 1}"),
+        ParseError::Unsupported { .. }
+    ));
+    assert!(matches!(
         fails("0 > udp (1000)"),
         ParseError::Unsupported { .. }
     ));

@@ -491,14 +491,16 @@ impl<'a> Runner<'a> {
                 command.split_whitespace().collect::<Vec<_>>().join(" ")
             ),
         );
-        for setting in shell::settings(command) {
+        let folder = self.script.path.parent().unwrap_or(Path::new(""));
+        let (settings, others) = shell::read(command, folder);
+        for setting in settings {
             if !self.target.configure(&setting.name, &setting.value) {
                 self.ignored
                     .settings
                     .push(format!("{}={}", setting.name, setting.value));
             }
         }
-        self.ignored.commands += shell::others(command);
+        self.ignored.commands += others;
     }
 
     fn patience(&self) -> Duration {

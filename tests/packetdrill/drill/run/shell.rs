@@ -1,4 +1,16 @@
-//! What shell commands of scripts would have set.
+//! What shell commands of scripts would have set. Nothing is executed.
+
+use std::path::Path;
+
+/// What collections of scripts begin with, in a file that may not be at hand:
+/// those settings of it that fullbore may have.
+const DEFAULTS: &str = "
+sysctl net.ipv4.tcp_rmem='4096 540000 15728640' net.ipv4.tcp_wmem='4096 262144 4194304'
+sysctl net.ipv4.tcp_timestamps=1 net.ipv4.tcp_sack=1 net.ipv4.tcp_ecn=0
+sysctl net.ipv4.tcp_syn_retries=5 net.ipv4.tcp_synack_retries=5
+sysctl net.ipv4.tcp_congestion_control=cubic net.ipv4.tcp_slow_start_after_idle=0
+sysctl net.ipv4.tcp_syncookies=1
+";
 
 /// A kernel setting, without `net.ipv4.`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,22 +101,71 @@ fn take_value(text: &str) -> (&str, &str) {
 }
 
 fn clean(value: &str) -> String {
-    value.trim().trim_matches(['"', '\'']).to_owned()
+    calculate(value.trim().trim_matches(['"', '\'']))
 }
 
-/// What a script's command sets.
-pub fn settings(text: &str) -> Vec<Setting> {
-    commands(text).flat_map(of_command).collect()
+/// Puts the results of `$((2*3))` and `$[2*3]` in their places.
+fn calculate(value: &str) -> String {
+    for (open, close) in [("$((", "))"), ("$[", "]")] {
+        if let Some((before, rest)) = value.split_once(open)
+            && let Some((product, after)) = rest.split_once(close)
+        {
+            let factors = product.split('*').map(|f| f.trim().parse::<u64>());
+            if let Ok(factors) = factors.collect::<Result<Vec<_>, _>>() {
+                let result: u64 = factors.iter().product();
+                return calculate(&format!("{before}{result}{after}"));
+            }
+        }
+    }
+    value.to_owned()
 }
 
-/// How many of the commands set nothing.
-pub fn others(text: &str) -> usize {
-    commands(text).filter(|c| of_command(c).is_empty()).count()
+/// What one command stands for.
+enum Meaning {
+    Settings(Vec<Setting>),
+    Nothing,
+}
+
+fn meaning(command: &str, folder: &Path) -> Meaning {
+    let file = command.split_whitespace().next().map(Path::new);
+    if let Some(file) = file.filter(|f| f.extension().is_some_and(|e| e == "sh")) {
+        let text = std::fs::read_to_string(folder.join(file)).ok();
+        let usual = file.file_name().is_some_and(|n| n == "defaults.sh");
+        return match text.or_else(|| usual.then(|| DEFAULTS.to_owned())) {
+            Some(text) => Meaning::Settings(commands(&text).flat_map(of_command).collect()),
+            None => Meaning::Nothing,
+        };
+    }
+    match of_command(command) {
+        settings if settings.is_empty() => Meaning::Nothing,
+        settings => Meaning::Settings(settings),
+    }
+}
+
+/// What a script's command sets, and how many of its commands set nothing.
+/// Shell scripts are looked for in `folder`, where the script is.
+pub fn read(text: &str, folder: &Path) -> (Vec<Setting>, usize) {
+    let (mut settings, mut others) = (Vec::new(), 0);
+    for command in commands(text) {
+        match meaning(command, folder) {
+            Meaning::Settings(more) => settings.extend(more),
+            Meaning::Nothing => others += 1,
+        }
+    }
+    (settings, others)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn settings(text: &str) -> Vec<Setting> {
+        read(text, Path::new("/nowhere")).0
+    }
+
+    fn others(text: &str) -> usize {
+        read(text, Path::new("/nowhere")).1
+    }
 
     #[track_caller]
     fn one(text: &str, name: &str, value: &str) {
@@ -139,9 +200,21 @@ mod tests {
     }
 
     #[test]
+    fn shell_scripts_are_read_and_not_run() {
+        let usual = settings("../common/defaults.sh");
+        assert!(usual.iter().any(|s| s.name == "tcp_ecn" && s.value == "0"));
+        let folder = tempfile::tempdir().unwrap();
+        let text = "#!/bin/bash\n# net.ipv4.tcp_sack=0\nsysctl -q net.ipv4.tcp_rmem=\"1 2 $((15*1024*1024))\"\nfalse\n";
+        std::fs::write(folder.path().join("defaults.sh"), text).unwrap();
+        let (settings, others) = read("./defaults.sh\nip route", folder.path());
+        assert_eq!(settings.len(), 1);
+        assert_eq!(settings[0].value, "1 2 15728640");
+        assert_eq!(others, 1);
+    }
+
+    #[test]
     fn the_rest_is_counted() {
-        let text =
-            "../common/defaults.sh && tc qdisc replace dev tun0 root fq\nsysctl net.ipv4.a=1";
+        let text = "../common/other.sh && tc qdisc replace dev tun0 root fq\nsysctl net.ipv4.a=1";
         assert_eq!((others(text), settings(text).len()), (2, 1));
         assert_eq!(others("A=1 ip route show"), 1);
     }
