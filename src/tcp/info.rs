@@ -84,6 +84,9 @@ pub struct Info {
     pub ecn: bool,
     /// Whether windows are scaled.
     pub scaling: bool,
+    /// Shifts of the peer's window field and of ours; zero without scaling
+    /// (`snd_wscale`, `rcv_wscale`).
+    pub window_shifts: (u8, u8),
     /// Whether a loss is being repaired.
     pub recovering: bool,
     /// What happened so far: `total_retrans`, `delivered`, `bytes_acked` and
@@ -130,6 +133,11 @@ impl Connection {
             sack: self.sack,
             ecn: self.ecn.is_on(),
             scaling: self.scaling,
+            window_shifts: if self.scaling {
+                (self.snd.scale, self.rcv.scale)
+            } else {
+                (0, 0)
+            },
             recovering: self.recovery.is_repairing(),
             counters: self.counters,
         }

@@ -53,6 +53,8 @@ pub fn of(info: &tcp::Info) -> Info {
         ("tcpi_probes", i64::from(info.probes)),
         ("tcpi_backoff", i64::from(info.backoff)),
         ("tcpi_options", options),
+        ("tcpi_snd_wscale", info.window_shifts.0.into()),
+        ("tcpi_rcv_wscale", info.window_shifts.1.into()),
         ("tcpi_rto", micros(info.rto)),
         ("tcpi_snd_mss", i64::from(info.snd_mss)),
         ("tcpi_rcv_mss", i64::from(info.rcv_mss)),
