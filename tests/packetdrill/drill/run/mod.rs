@@ -30,6 +30,10 @@ const PATIENCE: [Duration; 2] = [Duration::from_secs(3600), Duration::from_secs(
 /// The port of `...` in `bind` and `connect`.
 const DEFAULT_PORT: u16 = 8080;
 
+/// How the reason begins for which a script that says that the target differs
+/// is skipped.
+pub const KNOWN: &str = "known to differ";
+
 /// How a script is judged, beyond what it says itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -144,7 +148,7 @@ pub fn run_text(path: &Path, text: &str, settings: Settings, make: &MakeTarget<'
     };
     let mut run = Runner::new(&script, &plan, target.as_mut(), settings).run();
     run.verdict = match (run.verdict, known) {
-        (Verdict::Failed(_), Some(why)) => Verdict::Skipped(format!("known to differ: {why}")),
+        (Verdict::Failed(_), Some(why)) => Verdict::Skipped(format!("{KNOWN}: {why}")),
         (Verdict::Passed, Some(why)) => Verdict::Failed(format!(
             "{}: passes, but is said to differ: {why}",
             path.display()
