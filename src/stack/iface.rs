@@ -32,6 +32,9 @@ const LEARNT_PATH: Duration = Duration::from_secs(1);
 /// `ANNOUNCE_NUM`), and the time between (`ANNOUNCE_INTERVAL`).
 const ANNOUNCEMENTS: u8 = 2;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
+/// An address that another station claims is defended no more often than
+/// this (RFC 5227, section 2.4 (c)).
+const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 /// Events kept for [`Interface::poll_event`].
 const MAX_EVENTS: usize = 64;
 
@@ -231,7 +234,7 @@ impl Interface {
             limits: Limits {
                 neighbours: RateLimit::new(1000, 200),
                 echo: RateLimit::new(1000, 200),
-                defend: RateLimit::new(1, 1),
+                defend: RateLimit::every(DEFEND_INTERVAL),
             },
             announce_at: Instant::ZERO,
             announcements: ANNOUNCEMENTS,

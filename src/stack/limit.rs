@@ -27,6 +27,17 @@ impl RateLimit {
         }
     }
 
+    /// A full bucket that lets one event pass in each `interval`.
+    #[must_use]
+    pub fn every(interval: Duration) -> Self {
+        let cost = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            cost,
+            depth: cost,
+            full_at: Instant::ZERO,
+        }
+    }
+
     /// Whether one more event may pass; if so it is counted.
     pub fn take(&mut self, now: Instant) -> bool {
         let full_at = self.full_at.max(now) + Duration::from_nanos(self.cost);

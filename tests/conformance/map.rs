@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::source::Tree;
+use crate::source::{Tree, matches};
 
 /// The head of every table of rules.
 const COLUMNS: [&str; 5] = ["id", "level", "rule", "where", "shown by"];
 /// Levels of RFC 2119, and of documents older than it in lower case.
-const LEVELS: [&str; 9] = [
+const LEVELS: [&str; 10] = [
     "MUST",
     "MUST NOT",
     "SHOULD",
     "SHOULD NOT",
+    "RECOMMENDED",
     "MAY",
     "must",
     "should",
@@ -188,16 +189,10 @@ pub fn repeated(rows: &[Row]) -> Vec<String> {
     twice
 }
 
-/// Scripts, named as below their directory, that no row cites. A citation
-/// that ends with `/` is of all scripts in that directory.
+/// Scripts, named as below their directory, that no row cites.
 pub fn uncited(rows: &[Row], scripts: &BTreeSet<String>) -> Vec<String> {
     let cited: BTreeSet<&str> = rows.iter().flat_map(Row::scripts).collect();
-    let is_cited = |script: &str| {
-        cited.contains(script)
-            || cited
-                .iter()
-                .any(|c| c.ends_with('/') && script.starts_with(*c))
-    };
+    let is_cited = |script: &str| cited.iter().any(|pattern| matches(pattern, script));
     scripts.iter().filter(|s| !is_cited(s)).cloned().collect()
 }
 
@@ -233,7 +228,7 @@ mod tests {
         for line in [
             "| 1 | MUST | It does. | `a.rs::f` | `a.rs::shows` |",
             "| 1 | MUST | It does. | `a.rs::f` | `packetdrill/x/y.pkt` and so on |",
-            "| 1 | MUST | It does. | `a.rs::f` | `packetdrill/x/` |",
+            "| 1 | MUST | It does. | `a.rs::f` | `packetdrill/x/*` |",
             "| 1 | SHOULD | It does. | | left out: nobody needs it here |",
         ] {
             assert_eq!(wrong(line), "", "{line}");
@@ -269,7 +264,7 @@ mod tests {
                 "| 1 | MUST | x | `a.rs::f` | `packetdrill/x/z.pkt` |",
                 "z.pkt",
             ),
-            ("| 1 | MUST | x | `a.rs::f` | `packetdrill/z/` |", "z/"),
+            ("| 1 | MUST | x | `a.rs::f` | `packetdrill/z/*` |", "z/"),
             (
                 "| 1 | MUST | x | `a.rs::f | `a.rs::shows` |",
                 "odd backquote",
@@ -313,7 +308,7 @@ mod tests {
 
     #[test]
     fn gaps_repetitions_and_uncited_scripts_are_found() {
-        let line = "| MUST-1 | MUST | x | `a.rs::f` | `packetdrill/x/y.pkt`, `packetdrill/d/` |\n";
+        let line = "| MUST-1 | MUST | x | `a.rs::f` | `packetdrill/x/y.pkt`, `packetdrill/d/*` |\n";
         let text = format!("{HEAD}{line}{line}");
         let rows = read_tables("t.md", &text).expect("one shape");
         assert_eq!(missing_numbers(&rows, "RFC 1", &[("MUST", 2)]), ["MUST-2"]);

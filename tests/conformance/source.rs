@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Packetdrill scripts, below the repository.
+pub const SCRIPTS: &str = "tests/packetdrill/scripts";
 /// Words that come before the name of an item.
 const KINDS: [&str; 9] = [
     "fn", "struct", "enum", "const", "static", "trait", "type", "mod", "union",
@@ -97,19 +99,26 @@ impl Tree {
         Err(format!("there is no test `{name}` in `{reference}`"))
     }
 
-    /// Whether there is that script, or some in that directory.
-    pub fn script(&self, script: &str) -> Result<(), String> {
-        let name = format!("tests/packetdrill/scripts/{script}");
-        let there = if script.ends_with('/') {
-            self.0.keys().any(|k| k.starts_with(&name))
-        } else {
-            self.0.contains_key(&name)
-        };
-        if there {
+    /// Whether there are scripts of that name or pattern.
+    pub fn script(&self, pattern: &str) -> Result<(), String> {
+        let pattern = format!("{SCRIPTS}/{pattern}");
+        if self.0.keys().any(|name| matches(&pattern, name)) {
             Ok(())
         } else {
-            Err(format!("there is no script {script}"))
+            Err(format!("there is no script {pattern}"))
         }
+    }
+}
+
+/// Whether `name` is the path `pattern`, in which each `*` stands for
+/// anything but `/`.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, rest)) => name.strip_prefix(before).is_some_and(|name| {
+            let end = name.find('/').unwrap_or(name.len());
+            (0..=end).any(|at| name.get(at..).is_some_and(|tail| matches(rest, tail)))
+        }),
     }
 }
 
@@ -198,6 +207,27 @@ fn shows_not() {}
         }
         for name in ["commented", "called", "foun", "wind", "LIMI"] {
             assert!(tree.item(&format!("a/b.rs::{name}")).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn stars_stand_for_anything_within_a_name() {
+        for (pattern, name) in [
+            ("a/b.pkt", "a/b.pkt"),
+            ("a/*", "a/b.pkt"),
+            ("a/b*.pkt", "a/b.pkt"),
+            ("a/*c*.pkt", "a/bcd.pkt"),
+            ("*/b.pkt", "a/b.pkt"),
+        ] {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [
+            ("a/*", "a/b/c.pkt"),
+            ("a/b", "a/b.pkt"),
+            ("a/*.pkt", "b/c.pkt"),
+            ("a/*c.pkt", "a/b.pkt"),
+        ] {
+            assert!(!matches(pattern, name), "{pattern} {name}");
         }
     }
 

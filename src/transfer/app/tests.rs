@@ -437,6 +437,31 @@ fn canned(answer: String) -> SocketAddr {
 }
 
 #[test]
+fn content_is_sent_to_a_server_that_never_says_continue() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("file"), "content").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut got = Vec::new();
+        while !got.ends_with(b"content") {
+            let mut some = [0; 4096];
+            let n = client.read(&mut some).unwrap();
+            assert!(n > 0, "{:?}", String::from_utf8_lossy(&got));
+            got.extend_from_slice(&some[..n]);
+        }
+        let answer = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
+        client.write_all(answer).unwrap();
+        String::from_utf8(got).unwrap()
+    });
+    let report = put_with(address, "/f", &dir.path().join("file"), |_| {}).unwrap();
+    assert_eq!((report.size, report.created), (7, true));
+    let got = server.join().unwrap();
+    assert!(got.contains("\r\nExpect: 100-continue\r\n"), "{got}");
+}
+
+#[test]
 fn what_other_servers_may_answer() {
     let dir = TempDir::new().unwrap();
     let to = dir.path().join("out");

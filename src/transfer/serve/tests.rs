@@ -480,6 +480,62 @@ fn tokens() {
     );
 }
 
+/// Fields that a status demands (RFC 9110 sections 10.2.1, 11.6.1, 15).
+#[test]
+fn each_status_has_the_fields_that_it_demands() {
+    let token = Auth::new("0123456789abcdef", Scope::Writes);
+    let mut s = Server::with(|p| p.auth = Some(token));
+    let etag = s.get("/big", "").0.etag.unwrap();
+    for (line, fields, status, demanded) in [
+        ("GET /big", "", 200, &["Date", "ETag", "Last-Modified"][..]),
+        (
+            "GET /big",
+            "Range: bytes=0-1\r\n",
+            206,
+            &["Date", "ETag", "Last-Modified", "Content-Range"],
+        ),
+        (
+            "GET /big",
+            &format!("If-None-Match: {etag}\r\n"),
+            304,
+            &["Date", "ETag", "Last-Modified"],
+        ),
+        (
+            "PUT /x",
+            "Content-Length: 1\r\n",
+            401,
+            &["WWW-Authenticate"],
+        ),
+        ("DELETE /a.txt", "", 405, &["Allow"]),
+        (
+            "GET /big",
+            "Range: bytes=100000-\r\n",
+            416,
+            &["Content-Range"],
+        ),
+    ] {
+        s.sent.clear();
+        let closed = std::mem::take(&mut s.closed);
+        assert_eq!(closed, None, "{status}: the connection goes on");
+        s.feed(format!("{line} HTTP/1.1\r\nHost: x\r\n{fields}\r\n").as_bytes());
+        let sent = String::from_utf8_lossy(&s.sent).into_owned();
+        let head = sent.split("\r\n\r\n").next().unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        for field in demanded {
+            let n = head.matches(&format!("\r\n{field}: ")).count();
+            assert_eq!(n, 1, "{field} in {head}");
+        }
+        if s.closed.is_some() {
+            s = Server::with(|p| p.auth = Some(Auth::new("0123456789abcdef", Scope::Writes)));
+        }
+    }
+    s.sent.clear();
+    s.feed(b"GET /big HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1,4-5\r\n\r\n");
+    let sent = String::from_utf8_lossy(&s.sent).into_owned();
+    let head = sent.split("\r\n\r\n").next().unwrap();
+    assert!(head.contains("multipart/byteranges") && !head.contains("Content-Range"));
+}
+
 #[test]
 fn directories() {
     let mut s = Server::new();
