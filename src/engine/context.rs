@@ -173,6 +173,15 @@ impl<M: Send> Context<'_, M> {
         self.with(flow, |conn, _| conn.set_recv_buffer(bytes));
     }
 
+    /// Sends the packets of a connection with this Differentiated Services
+    /// codepoint, 0 to 63, from now on; right after
+    /// [`connect`](Self::connect), from the SYN on.
+    pub fn set_dscp(&mut self, flow: Flow, dscp: u8) {
+        if let Some(slot) = self.core.stack.flows.get_mut(flow) {
+            slot.set_dscp(dscp);
+        }
+    }
+
     /// The peer's address and port.
     #[must_use]
     pub fn peer(&self, flow: Flow) -> Option<SocketAddr> {

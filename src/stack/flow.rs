@@ -120,6 +120,8 @@ pub struct Slot {
     pub starved: bool,
     /// Its local port was claimed for it.
     pub claimed: bool,
+    /// Differentiated Services codepoint of its packets.
+    dscp: u8,
 }
 
 impl Slot {
@@ -140,6 +142,24 @@ impl Slot {
             in_waiting: false,
             starved: false,
             claimed: false,
+            dscp: 0,
+        }
+    }
+
+    /// Its frames go by this route from now on.
+    pub fn set_route(&mut self, mut route: Route) {
+        if self.dscp != 0 {
+            route.template.set_dscp(self.dscp);
+        }
+        self.route = Some(route);
+    }
+
+    /// Its packets have this Differentiated Services codepoint (0 to 63) from
+    /// now on (RFC 9293 section 3.9.1.9, MUST-48).
+    pub fn set_dscp(&mut self, dscp: u8) {
+        self.dscp = dscp;
+        if let Some(route) = &mut self.route {
+            route.template.set_dscp(dscp);
         }
     }
 

@@ -108,13 +108,11 @@ impl Stack {
         // Looking may itself have changed the table.
         let generation = self.iface.generation();
         match (path, &mut slot.route) {
-            (Path::Ready(ready), route) => {
-                *route = Some(Route {
-                    template: ready.template,
-                    generation,
-                    refresh: ready.refresh,
-                });
-            }
+            (Path::Ready(ready), _) => slot.set_route(Route {
+                template: ready.template,
+                generation,
+                refresh: ready.refresh,
+            }),
             // The old way serves until there is a new one.
             (Path::Resolving | Path::NoRoute(_), Some(route)) => {
                 route.generation = generation;

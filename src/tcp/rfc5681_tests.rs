@@ -75,8 +75,8 @@ fn the_first_two_duplicates_send_something_new_and_the_third_repairs() {
             (c.snd.una, c.snd.nxt, c.info().cwnd)
         };
         let mut sent = Vec::new();
+        p.run(10 * MS);
         for n in 1..4 {
-            p.run(MS);
             let at = p.a.log.len();
             let mut dup = h;
             if sack {

@@ -343,6 +343,26 @@ fn next_hop_can_change() {
 }
 
 #[test]
+fn the_codepoint_can_change() {
+    for v6 in [false, true] {
+        let mut template = Template::new(&path(v6, None), PROTOCOL_TCP).unwrap();
+        for (given, dscp) in [(46, 46), (63, 63), (0, 0), (0xc1, 1)] {
+            template.set_dscp(given);
+            let mut out = [0; 74];
+            let len = template.len();
+            template.write_marked(&mut out, 20, 7, 2);
+            let packet = &out[template.eth_len()..len + 20];
+            let tos = if v6 {
+                ipv6::Header::parse(packet).unwrap().0.traffic_class
+            } else {
+                ipv4::Header::parse(packet, true).unwrap().0.tos
+            };
+            assert_eq!(tos, dscp << 2 | 2);
+        }
+    }
+}
+
+#[test]
 fn mac_text() {
     let mac: Mac = "02:00:5E:10:00:ff".parse().unwrap();
     assert_eq!(mac, Mac([2, 0, 0x5e, 0x10, 0, 0xff]));

@@ -119,6 +119,21 @@ impl Template {
         self.bytes[0..6].copy_from_slice(&mac.0);
     }
 
+    /// Sends with another Differentiated Services codepoint (0 to 63, the
+    /// rest is cut off) from now on (RFC 2474, section 3).
+    pub fn set_dscp(&mut self, dscp: u8) {
+        let tos = dscp << 2;
+        let ip = &mut self.bytes[usize::from(self.ip_at)..usize::from(self.len)];
+        if self.v6 {
+            ip[0] = 0x60 | tos >> 4;
+            ip[1] = tos << 4 | ip[1] & 0x3f;
+        } else {
+            ip[1] = tos | ip[1] & 3;
+            // Length, identification and checksum are zero in the template.
+            self.ip_sum = Sum::of(ip);
+        }
+    }
+
     /// Writes the headers of an `l4_len`-byte transport segment (header and
     /// payload) to `out[..self.len()]`. `ident` is the IPv4 identification;
     /// don't-fragment is always set.

@@ -140,6 +140,38 @@ fn a_connection_leaves_from_the_address_that_was_asked_for() {
 }
 
 #[test]
+fn a_connection_keeps_the_codepoint_that_it_was_given() {
+    let (mut server, mut client) = pair(host(SERVER), Echo::new(), host(CLIENT), Client::new(0));
+    let mut world = World::default();
+    let flow = client.with(|app, cx| {
+        let flow = app.open(cx);
+        cx.set_dscp(flow, 46);
+        flow
+    });
+    until(&mut world, &mut server, &mut client, SECOND, |_, c| {
+        c.app().connected == 1
+    });
+    let route = |engine: &Node<Client>| {
+        let slot = engine.stack().flows.get(flow).unwrap();
+        let route = slot.route.clone().unwrap();
+        let mut out = [0; 34];
+        route.template.write(&mut out, 20, 0);
+        (out[15], route.refresh)
+    };
+    let (tos, first) = route(&client);
+    assert_eq!(tos, 46 << 2);
+    // The route that is looked up next has it too.
+    world.advance(100 * SECOND);
+    client.with(|_, cx| cx.set_nodelay(flow, true));
+    world.settle(&mut [&mut server, &mut client], SECOND);
+    let (tos, second) = route(&client);
+    assert!(second > first, "looked up again");
+    assert_eq!(tos, 46 << 2);
+    client.with(|_, cx| cx.set_dscp(flow, 0));
+    assert_eq!(route(&client).0, 0);
+}
+
+#[test]
 fn a_refused_accept_resets_and_is_never_heard_of_again() {
     let mut echo = Echo::new();
     echo.accept = false;
