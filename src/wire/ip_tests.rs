@@ -345,7 +345,11 @@ fn next_hop_can_change() {
 #[test]
 fn the_codepoint_can_change() {
     for v6 in [false, true] {
-        let mut template = Template::new(&path(v6, None), PROTOCOL_TCP).unwrap();
+        let path = Path {
+            tos: 0,
+            ..path(v6, None)
+        };
+        let mut template = Template::new(&path, PROTOCOL_TCP).unwrap();
         for (given, dscp) in [(46, 46), (63, 63), (0, 0), (0xc1, 1)] {
             template.set_dscp(given);
             let mut out = [0; 74];
