@@ -155,9 +155,15 @@ impl Connection {
         if h.flags.contains(Flags::RST) {
             return GO_ON;
         }
-        // Section 3.2: once agreed on, they are on every segment.
+        // Section 3.2: once agreed on, they are on every segment. The SYN of a
+        // peer that has forgotten the connection may be without, and needs an
+        // answer to go on (RFC 5961 section 4).
         let Some(theirs) = h.options.timestamps else {
-            return DONE;
+            return if h.flags.contains(Flags::SYN) {
+                GO_ON
+            } else {
+                DONE
+            };
         };
         let old = (theirs.val.wrapping_sub(ts.recent) as i32) < 0;
         // An acknowledgement that was overtaken on the way tells nothing new,
@@ -192,21 +198,23 @@ impl Connection {
             };
         }
         let syn = h.flags.contains(Flags::SYN);
+        if syn && self.state == State::SynReceived && h.seq + 1 == self.rcv.nxt {
+            match (self.passive, h.flags.contains(Flags::ACK)) {
+                // Simultaneous open: the peer's answer to our SYN.
+                (false, true) => return GO_ON,
+                (passive, false) => {
+                    if passive {
+                        self.ecn.negotiate(self.config.ecn, h.flags);
+                    }
+                    self.snd.mark_lost(0);
+                    return DONE;
+                }
+                (true, true) => {}
+            }
+        }
         let seq_len = len + u32::from(syn) + u32::from(h.flags.contains(Flags::FIN));
         if self.rcv.acceptable(h.seq, seq_len) {
             return GO_ON;
-        }
-        let repeated_syn = syn && h.seq + 1 == self.rcv.nxt;
-        if repeated_syn && self.state == State::SynReceived {
-            if !self.passive && h.flags.contains(Flags::ACK) {
-                // Simultaneous open: the peer's answer to our SYN.
-                return GO_ON;
-            }
-            if self.passive {
-                self.ecn.negotiate(self.config.ecn, h.flags);
-            }
-            self.snd.mark_lost(0);
-            return DONE;
         }
         if h.seq == self.rcv.nxt && self.rcv.window() == 0 {
             // The window is shut: payload waits, the rest is valid.
@@ -216,7 +224,8 @@ impl Connection {
             }
             return GO_ON;
         }
-        if len > 0 {
+        // What comes with a SYN is not of this stream.
+        if len > 0 && !syn {
             self.counters.duplicates += 1;
             self.rcv.note_duplicate(h.seq, h.seq + len);
         }
@@ -270,7 +279,8 @@ impl Connection {
             return GO_ON;
         }
         let simultaneous = self.state == State::SynReceived && !self.passive;
-        if simultaneous && h.flags.contains(Flags::ACK) {
+        // The peer's answer to our SYN repeats its own.
+        if simultaneous && h.flags.contains(Flags::ACK) && h.seq + 1 == self.rcv.nxt {
             return GO_ON;
         }
         self.challenge(now);
@@ -291,9 +301,7 @@ impl Connection {
             self.finish_handshake(now, h, pool);
             return self.after_ack(now, pool);
         }
-        // RFC 5961 section 5.2.
-        let oldest = self.snd.una - self.snd.max_wnd;
-        if h.ack.lt(oldest) || h.ack.gt(self.snd.nxt) {
+        if h.ack.lt(self.oldest_ack()) || h.ack.gt(self.snd.nxt) {
             self.challenge(now);
             return DONE;
         }
@@ -314,6 +322,19 @@ impl Connection {
             }
         }
         self.after_ack(now, pool)
+    }
+
+    /// The oldest acknowledgement that is believed: RFC 5961 section 5.2, and
+    /// not one of what was never sent, which whoever guesses could use while a
+    /// connection is young.
+    fn oldest_ack(&self) -> SeqNumber {
+        let (una, reach) = (self.snd.una, self.snd.max_wnd);
+        if self.counters.bytes_acked < u64::from(reach) {
+            let sent = una.distance(self.snd.iss + 1).max(0) as u32;
+            una - reach.min(sent)
+        } else {
+            una - reach
+        }
     }
 
     /// Takes the window field unless an older segment brings it. One that

@@ -119,6 +119,8 @@ pub enum Event {
 }
 
 #[cfg(test)]
+mod arrival_tests;
+#[cfg(test)]
 mod ecn_tests;
 #[cfg(test)]
 mod hostile_tests;

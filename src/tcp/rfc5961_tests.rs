@@ -1,5 +1,7 @@
 //! Rules of RFC 5961: what somebody who cannot see the connection sends.
 
+use std::time::Duration;
+
 use super::rfc9293_tests::{config, next_from_b, state};
 use super::testing::Pair;
 use super::*;
@@ -56,6 +58,10 @@ fn a_syn_on_a_connection_is_challenged_whatever_its_number() {
 #[test]
 fn acknowledgements_outside_of_the_window_are_challenged() {
     let mut p = Pair::connected(config(), config());
+    // More than any window: a young connection believes less.
+    p.a.to_send = vec![7; 10 << 20];
+    p.run(Duration::from_secs(30));
+    assert_eq!(p.b.received.len(), p.a.to_send.len());
     let h = next_from_b(&mut p);
     let (una, nxt, max) = {
         let snd = &p.a.c().snd;

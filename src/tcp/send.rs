@@ -61,6 +61,8 @@ impl Segment {
 /// Send sequence space (RFC 9293 section 3.3.1) and its segments.
 #[derive(Debug)]
 pub struct Send {
+    /// ISS.
+    pub iss: SeqNumber,
     /// SND.UNA.
     pub una: SeqNumber,
     /// SND.NXT: behind the last segment sent.
@@ -100,6 +102,7 @@ pub fn reserve(pool: &Pool) -> usize {
 impl Send {
     pub fn new(iss: SeqNumber, mss: u16) -> Self {
         Self {
+            iss,
             una: iss,
             nxt: iss,
             wnd: 0,

@@ -4,6 +4,10 @@ use super::*;
 use crate::engine::Handover;
 use crate::link::Link;
 use crate::stats::DropReason;
+use crate::tcp::write_bare;
+use crate::wire::tcp::{Flags, Header, SeqNumber};
+use crate::wire::template::{Path, Template};
+use std::collections::VecDeque;
 
 #[test]
 fn cookies_take_over_when_the_backlog_is_full() {
@@ -99,6 +103,48 @@ fn drain<A: Application>(node: &mut Node<A>) {
     for packet in got {
         node.core.pool.free(packet);
     }
+}
+
+/// RFC 9293 section 3.10.7.2, fourth.
+#[test]
+fn a_listener_drops_what_neither_begins_nor_acknowledges_anything() {
+    let (mut server, mut client) = pair(host(SERVER), Echo::new(), host(CLIENT), Client::new(1));
+    let mut world = World::default();
+    world.step(&mut [&mut server as &mut dyn Turns, &mut client]);
+    let path = Path {
+        src_mac: client.stack().iface.mac(),
+        dst_mac: server.stack().iface.mac(),
+        vlan: None,
+        src: CLIENT.parse().unwrap(),
+        dst: SERVER.parse().unwrap(),
+        ttl: 64,
+        tos: 0,
+    };
+    let template = Template::new(&path, 6).unwrap();
+    let mut say = |flags, ack| {
+        let header = Header {
+            src_port: 4000,
+            dst_port: 80,
+            ack: SeqNumber(ack),
+            flags,
+            ..Header::default()
+        };
+        let pool = &mut client.core.pool;
+        let mut packet = pool.alloc().unwrap();
+        write_bare(&mut packet, pool, &template, &header, 0);
+        let desc = pool.transmit(packet);
+        client
+            .link
+            .transmit(world.now(), pool, &mut VecDeque::from([desc]));
+        world.step(&mut [&mut server]);
+    };
+    for flags in [Flags::NONE, Flags::FIN, Flags::PSH, Flags::SYN | Flags::FIN] {
+        say(flags, 0);
+    }
+    assert_eq!(server.stack().counters().resets_stray, 0);
+    assert_eq!(server.stack().drops()[DropReason::TcpFlagsInvalid], 4);
+    assert!(server.stack().flows.is_empty());
+    drain(&mut client);
 }
 
 #[test]
