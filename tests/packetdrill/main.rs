@@ -2,8 +2,14 @@
 //!
 //! `FULLBORE_PACKETDRILL=TEXT` runs only those whose path has TEXT in it.
 
+#[path = "../common/mod.rs"]
+mod common;
 #[allow(dead_code)]
 mod drill;
+#[path = "../kernel/mod.rs"]
+mod kernel;
+#[cfg(test)]
+mod linux;
 #[cfg(test)]
 mod runner;
 

@@ -4,6 +4,7 @@
 pub mod ast;
 pub mod constants;
 pub mod fullbore;
+pub mod linux;
 pub mod parse;
 pub mod python;
 pub mod run;
