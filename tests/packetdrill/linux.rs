@@ -10,7 +10,7 @@ use crate::drill::{suite, target};
 
 /// Scripts that run at once, in the first try and when some are tried again:
 /// they mostly wait, but making their namespaces is work.
-const THREADS: [usize; 4] = [24, 8, 4, 2];
+const THREADS: [usize; 6] = [24, 8, 4, 2, 2, 1];
 
 fn linux(plan: &target::Plan) -> Result<Box<dyn target::Target>, String> {
     Ok(Box::new(Linux::new(plan)))
