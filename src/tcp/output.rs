@@ -209,6 +209,8 @@ impl Connection {
         let i = if fresh { count } else { count.checked_sub(1)? };
         let desc = self.send_segment(now, i, pool, t)?;
         self.rack.tlp = Some((self.snd.nxt, !fresh));
+        // One at a time: sending new data has armed another (section 7.2).
+        self.timers.stop(Timer::Probe);
         self.counters.probes += 1;
         self.rearm_rto(now);
         Some(desc)
