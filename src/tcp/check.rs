@@ -78,8 +78,8 @@ impl Connection {
             );
         } else if self.snd.has_unsent() {
             hold!(
-                set(Timer::Persist) || set(Timer::Retry),
-                "data that the window keeps back is probed for (RFC 9293 3.8.6.1)"
+                set(Timer::Persist) || set(Timer::Retry) || set(Timer::Cork),
+                "data that is kept back has a deadline (RFC 9293 3.8.6.1)"
             );
         }
         if self.ack.now {

@@ -17,8 +17,9 @@ use super::{Config, Ecn};
 use crate::time::Instant;
 use crate::wire::tcp::{Flags, Header, Options, SeqNumber, Timestamps};
 
-/// The MSS values that a cookie can carry.
-const MSS_TABLE: [u16; 8] = [536, 1000, 1220, 1300, 1400, 1440, 1460, 8900];
+/// The MSS values that a cookie can carry: from the smallest that a peer may
+/// have, since none may be sent more than it takes (RFC 9293 section 3.7.1).
+const MSS_TABLE: [u16; 8] = [88, 536, 1220, 1300, 1400, 1440, 1460, 8900];
 /// A cookie lives for one to two steps of this length.
 const STEP_SECS: u64 = 64;
 /// Bits of the timestamp used: 4 for the scale (15: none), 1 for SACK, 1 for
@@ -377,6 +378,20 @@ mod tests {
             let mut begun = crate::tcp::recv::Receive::new(buffer, true);
             begun.start(syn().seq);
             assert_eq!(begun.advertise(1460, true), window);
+        }
+    }
+
+    /// Found by the simulation, seed 434.
+    #[test]
+    fn no_peer_is_sent_more_than_it_takes() {
+        let (l, r) = ends();
+        let c = Cookies::new([9; 16]);
+        for mss in (88..1600).step_by(3) {
+            let mut syn = syn();
+            syn.options.mss = Some(mss);
+            let s = c.syn_ack(Instant::ZERO, l, r, &syn, &OFFER);
+            let d = c.decode(Instant::ZERO, l, r, &ack_of(&s, &syn)).unwrap();
+            assert!(d.mss <= mss && d.mss >= mss / 7, "{} for {mss}", d.mss);
         }
     }
 }

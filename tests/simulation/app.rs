@@ -13,6 +13,7 @@ use fullbore::wire::checksum::Sum;
 use crate::book::{Book, NAMES};
 use crate::content::Content;
 use crate::network::Sabotage;
+use crate::plan::{MUTUAL, START};
 use crate::rng::Rng;
 use crate::script::{Finish, Read, Side, Write};
 
@@ -24,6 +25,8 @@ const FREE: u64 = 1;
 const READ: u64 = 2;
 const WRITE: u64 = 3;
 const ABORT: u64 = 4;
+const LISTEN: u64 = 5;
+const UNLISTEN: u64 = 6;
 const OPEN: u64 = 1 << 32;
 
 type Cx<'a> = Context<'a, ()>;
@@ -47,8 +50,8 @@ pub struct Peer {
     book: Rc<RefCell<Book>>,
     host: usize,
     backlog: usize,
-    /// Dialogs that this engine opens.
-    opens: Vec<usize>,
+    /// Dialogs that this engine opens, and which side it is then.
+    opens: Vec<(usize, usize)>,
     streams: Vec<Option<Stream>>,
     /// Frames of connections that are gone.
     orphans: Vec<Packet>,
@@ -58,7 +61,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(book: Rc<RefCell<Book>>, host: usize, opens: Vec<usize>, rng: Rng) -> Self {
+    pub fn new(book: Rc<RefCell<Book>>, host: usize, opens: Vec<(usize, usize)>, rng: Rng) -> Self {
         let plan = Rc::clone(&book.borrow().plan);
         Self {
             book,
@@ -106,9 +109,36 @@ impl Peer {
         if self.streams[at].replace(stream).is_some() {
             self.fail("a place is used twice");
         }
+        self.tune(cx, flow);
         let finish = self.script(dialog, side).finish;
         if let Finish::AbortAfter(time) = finish {
             cx.set_timer(Some(flow), ABORT, time);
+        }
+    }
+
+    /// Changes settings of an open connection.
+    fn tune(&mut self, cx: &mut Cx<'_>, flow: Flow) {
+        let seconds = Duration::from_secs;
+        match self.rng.below(24) {
+            0 => cx.set_cork(flow, true),
+            1 => cx.set_cork(flow, false),
+            2 => cx.set_nodelay(flow, true),
+            3 => cx.set_nodelay(flow, false),
+            4 => cx.set_max_segment(flow, self.rng.range(1, 2000) as u16),
+            5 => {
+                // Only where a failure by it is expected.
+                let book = self.book.borrow();
+                let tcp = &book.plan.hosts[self.host].tcp;
+                if tcp.keepalive.is_some() {
+                    let idle = self.rng.range(1, 20);
+                    cx.set_keepalive(flow, Some(seconds(idle)), seconds(2), 9);
+                }
+                if tcp.user_timeout.is_some() {
+                    let longest = self.rng.range(1, 60);
+                    cx.set_user_timeout(flow, Some(seconds(longest)));
+                }
+            }
+            _ => {}
         }
     }
 
@@ -175,6 +205,9 @@ impl Peer {
             self.note_said(cx, s, s.said < script.total);
             if self.aborts(cx, s, script) {
                 return false;
+            }
+            if self.rng.one_in(16) {
+                self.tune(cx, s.flow);
             }
             let (one_in, most) = script.write_pause;
             if one_in > 0 && self.rng.one_in(one_in) {
@@ -337,24 +370,28 @@ impl Peer {
         self.book.borrow_mut().end(cx.now(), s.dialog, s.side).shut = true;
     }
 
-    fn open(&mut self, cx: &mut Cx<'_>, dialog: usize) {
-        let (server, addr) = {
+    fn open(&mut self, cx: &mut Cx<'_>, dialog: usize, side: usize) {
+        let (server, addr, port) = {
             let book = self.book.borrow();
-            let server = book.dialog(dialog).server;
-            (server, book.plan.address(server).0)
+            let d = book.dialog(dialog);
+            let server = if side == 0 { d.server } else { d.client };
+            let port = if d.mutual { MUTUAL } else { PORT };
+            (server, book.plan.address(server).0, port)
         };
-        let outcome = cx.connect(SocketAddr::new(addr, PORT));
+        let outcome = cx.connect(SocketAddr::new(addr, port));
         let mut book = self.book.borrow_mut();
         match outcome {
             Ok(flow) => {
                 let local = cx.local(flow).unwrap_or(SocketAddr::new(addr, 0));
-                book.open(cx.now(), dialog, local);
+                if side == 0 {
+                    book.open(cx.now(), dialog, local);
+                }
                 drop(book);
-                self.begin(cx, flow, dialog, 0);
+                self.begin(cx, flow, dialog, side);
             }
             Err(_) if book.stopping => {
                 book.entries[dialog].opened = Some(cx.now());
-                book.end(cx.now(), dialog, 0).gone = Some((Reason::Aborted, cx.now()));
+                book.end(cx.now(), dialog, side).gone = Some((Reason::Aborted, cx.now()));
             }
             Err(error) => {
                 use fullbore::engine::ConnectError as E;
@@ -362,8 +399,27 @@ impl Peer {
                 if lasting && book.plan.is_pristine([self.host, server]) {
                     book.fail(format!("dialog {dialog} cannot be opened: {error}"));
                 }
-                cx.set_timer(None, OPEN + dialog as u64, AGAIN);
+                cx.set_timer(None, OPEN + (dialog * 2 + side) as u64, AGAIN);
             }
+        }
+    }
+}
+
+impl Peer {
+    fn any(&self) -> SocketAddr {
+        if self.book.borrow().plan.v6 {
+            SocketAddr::from(([0u16; 8], PORT))
+        } else {
+            SocketAddr::from(([0u8; 4], PORT))
+        }
+    }
+
+    fn listen(&self, cx: &mut Cx<'_>) {
+        let stopping = self.book.borrow().stopping;
+        if let Err(error) = cx.listen(self.any(), self.backlog)
+            && !stopping
+        {
+            self.fail(&error.to_string());
         }
     }
 }
@@ -372,17 +428,16 @@ impl Application for Peer {
     type Message = ();
 
     fn start(&mut self, cx: &mut Cx<'_>) {
-        let any = if self.book.borrow().plan.v6 {
-            SocketAddr::from(([0u16; 8], PORT))
-        } else {
-            SocketAddr::from(([0u8; 4], PORT))
-        };
-        if let Err(error) = cx.listen(any, self.backlog) {
-            self.fail(&error.to_string());
+        self.listen(cx);
+        for (dialog, side) in self.opens.clone() {
+            let mut at = self.book.borrow().dialog(dialog).at;
+            if side == 1 {
+                at += self.rng.skewed_time(Duration::from_millis(50));
+            }
+            cx.set_timer(None, OPEN + (dialog * 2 + side) as u64, at);
         }
-        for dialog in self.opens.clone() {
-            let at = self.book.borrow().dialog(dialog).at;
-            cx.set_timer(None, OPEN + dialog as u64, at);
+        for (from, _) in &self.book.borrow().plan.hosts[self.host].away {
+            cx.set_timer(None, UNLISTEN, from.since(START));
         }
     }
 
@@ -416,10 +471,8 @@ impl Application for Peer {
 
     fn connected(&mut self, cx: &mut Cx<'_>, flow: Flow) {
         if let Some(Some(s)) = self.streams.get(flow.index()) {
-            self.book
-                .borrow_mut()
-                .end(cx.now(), s.dialog, 0)
-                .established = true;
+            let mut book = self.book.borrow_mut();
+            book.end(cx.now(), s.dialog, s.side).established = true;
         }
         self.work(cx, flow, false);
     }
@@ -470,11 +523,21 @@ impl Application for Peer {
 
     fn timer(&mut self, cx: &mut Cx<'_>, flow: Option<Flow>, token: u64) {
         let Some(flow) = flow else {
-            if token >= OPEN {
-                self.open(cx, (token - OPEN) as usize);
-            } else {
-                for packet in self.orphans.drain(..) {
-                    cx.free(packet);
+            match token {
+                OPEN.. => {
+                    let which = (token - OPEN) as usize;
+                    self.open(cx, which / 2, which % 2);
+                }
+                LISTEN => self.listen(cx),
+                UNLISTEN => {
+                    cx.unlisten(self.any());
+                    let (from, to) = self.book.borrow().plan.hosts[self.host].away[0];
+                    cx.set_timer(None, LISTEN, to.since(from));
+                }
+                _ => {
+                    for packet in self.orphans.drain(..) {
+                        cx.free(packet);
+                    }
                 }
             }
             return;

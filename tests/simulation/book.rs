@@ -123,10 +123,11 @@ impl Book {
 
     /// Whether everything was opened and has ended.
     pub fn is_done(&self) -> bool {
-        self.entries.iter().all(|e| {
-            let open = |end: &End| end.established && end.gone.is_none();
+        let over = |(e, d): (&Entry, &Dialog)| {
+            let open = |end: &End| (end.established || d.mutual) && end.gone.is_none();
             e.opened.is_some() && e.ends[0].gone.is_some() && !open(&e.ends[1])
-        })
+        };
+        self.entries.iter().zip(&self.plan.dialogs).all(over)
     }
 
     /// Whether one end waits for something that the other, or the stack, owes
@@ -169,6 +170,8 @@ impl Book {
         let (pristine, harsh) = (self.plan.is_pristine(hosts), self.plan.is_harsh(hosts));
         let e = &self.entries[dialog];
         let stopped = self.plan.stop_after.is_some();
+        // Two that open to each other may miss each other.
+        let missed = d.mutual && !(e.ends[0].established && e.ends[1].established);
         for me in [0, 1] {
             let (end, peer) = (&e.ends[me], &e.ends[1 - me]);
             let Some((reason, _)) = end.gone else {
@@ -178,26 +181,28 @@ impl Book {
                 continue;
             };
             let finish = d.sides[me].finish;
-            let fine = match reason {
-                Reason::Finished => {
-                    self.finished(dialog, me)?;
-                    true
-                }
-                Reason::Aborted => {
-                    matches!(finish, Finish::AbortAt(_) | Finish::AbortAfter(_))
-                        || finish == Finish::CloseUnread
-                        || end.put_down
-                        || stopped
-                }
-                // Somebody was gone before: that this is rightly so shows there.
-                Reason::Reset => peer.gone.is_some() || !peer.established || stopped,
-                Reason::TimedOut => {
-                    let before = peer.gone.is_some_and(|(r, _)| r != Reason::Finished);
-                    harsh || before || (!end.established && !pristine) || stopped
-                }
-                Reason::Unreachable => !pristine || stopped,
-                Reason::Refused => stopped || !pristine,
-            };
+            let fine = missed && reason != Reason::Finished
+                || match reason {
+                    Reason::Finished => {
+                        self.finished(dialog, me)?;
+                        true
+                    }
+                    Reason::Aborted => {
+                        matches!(finish, Finish::AbortAt(_) | Finish::AbortAfter(_))
+                            || finish == Finish::CloseUnread
+                            || end.put_down
+                            || stopped
+                    }
+                    // Somebody was gone before: that this is rightly so shows there.
+                    Reason::Reset => peer.gone.is_some() || !peer.established || stopped,
+                    Reason::TimedOut => {
+                        let before = peer.gone.is_some_and(|(r, _)| r != Reason::Finished);
+                        harsh || before || (!end.established && !pristine) || stopped
+                    }
+                    Reason::Unreachable => !pristine || stopped,
+                    // Nobody listens.
+                    Reason::Refused => stopped || !self.plan.hosts[d.server].away.is_empty(),
+                };
             if !fine {
                 return Err(format!("the {} ended as {reason:?}", NAMES[me]));
             }

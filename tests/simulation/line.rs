@@ -42,6 +42,8 @@ pub struct Condition {
     pub reorder: u32,
     pub late: Duration,
     pub corrupt: u32,
+    /// Packets marked for congestion that may be.
+    pub mark: u32,
     pub delay: Duration,
     pub jitter: Duration,
     /// Bits a second, and packets that wait for their turn at most.
@@ -62,6 +64,7 @@ impl Default for Condition {
             reorder: 0,
             late: Duration::ZERO,
             corrupt: 0,
+            mark: 0,
             delay: Duration::ZERO,
             jitter: Duration::ZERO,
             rate: None,
@@ -84,6 +87,7 @@ pub enum Fate {
         due: Instant,
         again: Option<Instant>,
         corrupt: bool,
+        mark: bool,
     },
 }
 
@@ -172,6 +176,7 @@ impl Line {
             due,
             again,
             corrupt: self.rng.ppm(c.corrupt),
+            mark: self.rng.ppm(c.mark),
         }
     }
 

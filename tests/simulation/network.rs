@@ -213,7 +213,13 @@ impl Network {
                 due,
                 again,
                 corrupt,
-            } => Some((due, again, corrupt)),
+                mark,
+            } => {
+                if mark {
+                    packet::mark(&mut self.buffers[copy]);
+                }
+                Some((due, again, corrupt))
+            }
         }
     }
 

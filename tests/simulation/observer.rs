@@ -1,7 +1,7 @@
 //! What every host says, held against what TCP allows it to say. Sees each
 //! segment as it leaves, before anything can happen to it on the way.
 
-use crate::packet::{ACK, FIN, RST, SYN, Segment};
+use crate::packet::{ACK, CE, CWR, ECE, FIN, RST, SYN, Segment};
 
 /// One end of a connection, by what it has sent.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,11 @@ struct Half {
     mss: Option<u16>,
     scale: Option<u8>,
     sack_ok: bool,
+    /// Of congestion marks: a SYN asked for them, one did not, and a SYN-ACK
+    /// agreed to them.
+    asked: bool,
+    silent: bool,
+    agreed: bool,
     times: bool,
     last_time: Option<u32>,
     /// Sent anything but a SYN.
@@ -101,6 +106,7 @@ impl Observer {
             return Ok(());
         }
         h.began = true;
+        congestion(h, p, s)?;
         sequence(h, p, s)?;
         acknowledgement(h, p, s)?;
         window(h, p, s)?;
@@ -110,6 +116,7 @@ impl Observer {
 
 fn syn(h: &mut Half, p: &mut Half, s: &Segment) -> Result<(), &'static str> {
     rule!(s.len == 0, "no payload on a SYN without fast open");
+    rule!(s.ecn == 0, "a SYN is not to be marked (RFC 3168 6.1.1)");
     rule!(s.mss.is_some(), "a SYN has the MSS option (3.7.1, MUST-14)");
     let mut begun = Half {
         iss: Some(s.seq),
@@ -117,6 +124,9 @@ fn syn(h: &mut Half, p: &mut Half, s: &Segment) -> Result<(), &'static str> {
         mss: s.mss,
         scale: s.scale,
         sack_ok: s.sack_ok,
+        asked: !s.has(ACK) && s.has(ECE) && s.has(CWR),
+        silent: !s.has(ACK) && !(s.has(ECE) && s.has(CWR)),
+        agreed: s.has(ACK) && s.has(ECE) && !s.has(CWR),
         times: s.times.is_some(),
         ..Half::default()
     };
@@ -141,6 +151,9 @@ fn syn(h: &mut Half, p: &mut Half, s: &Segment) -> Result<(), &'static str> {
         if !h.began {
             begun.offers = std::mem::take(&mut h.offers);
             begun.past = std::mem::take(&mut h.past);
+            begun.asked |= h.asked;
+            begun.silent |= h.silent;
+            begun.agreed |= h.agreed;
             *h = begun;
         }
     } else if s.has(ACK) && h.iss.is_some() {
@@ -159,6 +172,26 @@ fn syn(h: &mut Half, p: &mut Half, s: &Segment) -> Result<(), &'static str> {
             };
         }
     }
+    Ok(())
+}
+
+/// RFC 3168 section 6.1: what may be marked, and by whom.
+fn congestion(h: &Half, p: &Half, s: &Segment) -> Result<(), &'static str> {
+    rule!(s.ecn != CE, "hosts do not mark (RFC 3168 5)");
+    if s.ecn == 0 {
+        return Ok(());
+    }
+    let agreed = (h.asked && p.agreed) || (p.asked && h.agreed);
+    rule!(agreed, "marks were agreed on (RFC 3168 6.1.1)");
+    rule!(
+        !h.silent,
+        "who sent a SYN that did not ask is not marked (RFC 3168 6.1.1)"
+    );
+    rule!(s.len > 0, "only data may be marked (RFC 3168 6.1.4)");
+    rule!(
+        s.seq == h.end,
+        "what is sent again is not to be marked (RFC 3168 6.1.5)"
+    );
     Ok(())
 }
 

@@ -8,6 +8,10 @@ pub const FIN: u8 = 1;
 pub const SYN: u8 = 2;
 pub const RST: u8 = 4;
 pub const ACK: u8 = 16;
+pub const ECE: u8 = 64;
+pub const CWR: u8 = 128;
+/// Congestion experienced (RFC 3168 section 5).
+pub const CE: u8 = 3;
 
 /// A TCP segment.
 #[derive(Clone, Debug)]
@@ -20,6 +24,8 @@ pub struct Segment {
     pub ack: u32,
     pub flags: u8,
     pub window: u16,
+    /// The two bits of IP's header that are for congestion.
+    pub ecn: u8,
     /// Where TCP begins in the frame.
     pub at: usize,
     /// TCP header in bytes, options included.
@@ -86,6 +92,32 @@ pub fn ip_len(frame: &[u8]) -> Option<usize> {
     }
 }
 
+/// The bits for congestion in the IP header of a frame.
+fn ecn_of(frame: &[u8]) -> u8 {
+    match frame.get(ETHERNET) {
+        Some(first) if first >> 4 == 4 => frame[ETHERNET + 1] & 3,
+        Some(_) => (frame[ETHERNET + 1] >> 4) & 3,
+        None => 0,
+    }
+}
+
+/// Marks a packet that may be marked, as a router with a long queue does.
+pub fn mark(frame: &mut [u8]) {
+    if !matches!(ecn_of(frame), 1 | 2) {
+        return;
+    }
+    if frame[ETHERNET] >> 4 == 4 {
+        let old = u16::from_be_bytes([frame[ETHERNET], frame[ETHERNET + 1]]);
+        frame[ETHERNET + 1] |= CE;
+        let new = u16::from_be_bytes([frame[ETHERNET], frame[ETHERNET + 1]]);
+        let check = u16::from_be_bytes([frame[ETHERNET + 10], frame[ETHERNET + 11]]);
+        let sum = u64::from(!check) + u64::from(!old) + u64::from(new);
+        frame[ETHERNET + 10..ETHERNET + 12].copy_from_slice(&(!fold(sum)).to_be_bytes());
+    } else {
+        frame[ETHERNET + 1] |= CE << 4;
+    }
+}
+
 /// The TCP segment in a frame; `None` for what is none.
 ///
 /// # Errors
@@ -122,6 +154,10 @@ pub fn parse(frame: &[u8]) -> Result<Option<Segment>, &'static str> {
         return Err("a wrong TCP checksum");
     }
     read_tcp(tcp, src.zip(dst), ETHERNET + header)
+        .map(|s| Segment {
+            ecn: ecn_of(frame),
+            ..s
+        })
         .map(Some)
         .ok_or("a TCP header that makes no sense")
 }
@@ -139,6 +175,7 @@ fn read_tcp(tcp: &[u8], ends: Option<(IpAddr, IpAddr)>, at: usize) -> Option<Seg
         ack: be32(tcp, 8)?,
         flags: tcp[13],
         window: be16(tcp, 14)?,
+        ecn: 0,
         at,
         header,
         len: (tcp.len() - header) as u32,

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use fullbore::congestion::Algorithm;
-use fullbore::tcp;
+use fullbore::tcp::{self, Ecn};
 use fullbore::time::Instant;
 
 use crate::line::{Condition, Loss};
@@ -34,6 +34,8 @@ pub struct HostPlan {
     pub rings: Rings,
     /// How long a turn in which something happened takes.
     pub turn: Duration,
+    /// Spans in which nobody listens.
+    pub away: Vec<(Instant, Instant)>,
     /// Spans in which the host does not run: its clock jumps forward.
     pub asleep: Vec<(Instant, Instant)>,
     pub up: Vec<(Instant, Condition)>,
@@ -61,7 +63,11 @@ enum Kind {
     Large,
     Churn,
     Queues,
+    Mutual,
 }
+
+/// The port of those that open to each other.
+pub const MUTUAL: u16 = 50_000;
 
 impl Plan {
     pub fn new(seed: u64) -> Self {
@@ -71,7 +77,8 @@ impl Plan {
             45..65 => Kind::Star,
             65..82 => Kind::Bulk,
             82..84 => Kind::Large,
-            84..93 => Kind::Churn,
+            84..92 => Kind::Churn,
+            92..94 => Kind::Mutual,
             _ => Kind::Queues,
         };
         let clients = match kind {
@@ -86,6 +93,7 @@ impl Plan {
             Kind::Large => (1, 1_500_000),
             Kind::Churn => (rng.range(8, 30), 3_000),
             Kind::Queues => (rng.range(2, 8), 30_000),
+            Kind::Mutual => (1, 20_000),
         };
         let reuse = kind == Kind::Churn && rng.one_in(2);
         let bad = !rng.one_in(4);
@@ -97,7 +105,12 @@ impl Plan {
                 if kind == Kind::Queues && (i == 0 || rng.one_in(2)) {
                     host.engines = rng.range(2, 3) as usize;
                 }
+                if kind == Kind::Mutual {
+                    host.ports = MUTUAL..=MUTUAL;
+                    host.away.clear();
+                }
                 if reuse {
+                    host.away.clear();
                     host.ports = 50_000..=50_000 + rng.below(4) as u16;
                     host.tcp.timestamps = true;
                 }
@@ -115,7 +128,12 @@ impl Plan {
                 } else {
                     (client, 0)
                 };
-                Dialog::draw(&mut rng, ends, most, rude)
+                let mut dialog = Dialog::draw(&mut rng, ends, most, rude);
+                if kind == Kind::Mutual {
+                    (dialog.client, dialog.server) = (1, 0);
+                    (dialog.mutual, dialog.refused) = (true, false);
+                }
+                dialog
             })
             .collect();
         Self {
@@ -160,7 +178,10 @@ impl Plan {
                 .all(|c| c.rate.is_none() && c.mtu >= 1500)
             && hosts.iter().all(|h| {
                 let h = &self.hosts[*h];
-                h.asleep.is_empty() && h.rings.stuck.is_empty() && h.frames >= 256
+                h.asleep.is_empty()
+                    && h.away.is_empty()
+                    && h.rings.stuck.is_empty()
+                    && h.frames >= 256
             })
     }
 
@@ -213,6 +234,11 @@ impl HostPlan {
                 })
                 .collect()
         };
+        let away = if odd {
+            spans(2, Duration::from_secs(5))
+        } else {
+            Vec::new()
+        };
         let (asleep, stuck) = if odd {
             (
                 spans(3, Duration::from_secs(60)),
@@ -230,7 +256,7 @@ impl HostPlan {
                 1500
             },
             frames: match rng.below(6) {
-                0 => 64 + rng.below(64) as u32,
+                0 => 24 + rng.below(100) as u32,
                 1 => 128 + rng.below(128) as u32,
                 _ => 512,
             },
@@ -251,6 +277,7 @@ impl HostPlan {
                 stuck,
             },
             turn: Duration::from_micros(rng.pick(&[1, 5, 20, 100])),
+            away,
             asleep,
             up: line(rng, bad, smallest as u16),
             down: line(rng, down_bad, smallest as u16),
@@ -280,6 +307,7 @@ fn line(rng: &mut Rng, bad: bool, smallest: u16) -> Vec<(Instant, Condition)> {
     };
     c.duplicate = some(rng, 3, 100_000);
     c.reorder = some(rng, 3, 300_000);
+    c.mark = some(rng, 4, 200_000);
     if rng.one_in(8) {
         c.rate = Some((100_000 << rng.below(12), rng.range(4, 300) as usize));
     }
@@ -335,7 +363,7 @@ fn settings(rng: &mut Rng) -> tcp::Config {
     let seconds = Duration::from_secs;
     let keepalive = rng.one_in(8);
     tcp::Config {
-        congestion: rng.pick(&[Algorithm::Cubic, Algorithm::Reno, Algorithm::Westwood]),
+        congestion: rng.pick(&Algorithm::ALL),
         initial_window: rng.pick(&[1, 2, 4, 10, 10]),
         recv_buffer: rng.skewed(1 << 21) as u32,
         send_buffer: rng.skewed(1 << 21) as u32,
@@ -348,6 +376,9 @@ fn settings(rng: &mut Rng) -> tcp::Config {
         min_rto: Duration::from_millis(rng.pick(&[10, 200, 200, 1000])),
         max_rto: seconds(rng.pick(&[2, 10, 60, 120])),
         time_wait: seconds(rng.pick(&[10, 60])),
+        ecn: rng.pick(&[Ecn::Off, Ecn::Accept, Ecn::Request, Ecn::Request]),
+        max_segment: rng.one_in(16).then(|| rng.range(1, 1500) as u16),
+        defer_accept: rng.one_in(16).then(|| rng.skewed_time(seconds(3))),
         keepalive: keepalive.then(|| seconds(rng.range(1, 30))),
         keepalive_interval: seconds(rng.range(1, 10)),
         user_timeout: rng.one_in(30).then(|| seconds(rng.range(1, 60))),

@@ -73,6 +73,9 @@ pub struct Dialog {
     pub at: Duration,
     /// The listener does not want it.
     pub refused: bool,
+    /// Both ends open, each from the port that the other opens to: the
+    /// simultaneous open of RFC 9293 section 3.5, figure 7.
+    pub mutual: bool,
     /// The client's end, and the server's.
     pub sides: [Side; 2],
 }
@@ -159,6 +162,7 @@ impl Dialog {
             server,
             at: rng.skewed_time(Duration::from_secs(5)),
             refused: rude && rng.one_in(40),
+            mutual: false,
             sides,
         }
     }

@@ -161,16 +161,16 @@ impl World {
                 ..EngineConfig::default()
             };
             let number = self.nodes.len();
-            let mine = |(d, dialog): &(usize, &crate::script::Dialog)| {
-                dialog.client == host && d % h.engines == i
-            };
-            let opens: Vec<usize> = plan
-                .dialogs
-                .iter()
-                .enumerate()
-                .filter(mine)
-                .map(|(d, _)| d)
-                .collect();
+            let mut opens = Vec::new();
+            for (d, dialog) in plan.dialogs.iter().enumerate() {
+                let here = d % h.engines == i;
+                if here && dialog.client == host {
+                    opens.push((d, 0));
+                }
+                if here && dialog.server == host && dialog.mutual {
+                    opens.push((d, 1));
+                }
+            }
             let rng = Rng::new(plan.seed, 2000 + number as u64);
             let app = Peer::new(Rc::clone(&self.book), host, opens, rng);
             let nic = Nic::new(Rc::clone(&self.network), number, host, h.rings.clone());
