@@ -22,10 +22,8 @@ struct Half {
     mss: Option<u16>,
     scale: Option<u8>,
     sack_ok: bool,
-    /// Of congestion marks: a SYN asked for them, one did not, and a SYN-ACK
-    /// agreed to them.
+    /// Of congestion marks: a SYN asked for them, a SYN-ACK agreed to them.
     asked: bool,
-    silent: bool,
     agreed: bool,
     times: bool,
     last_time: Option<u32>,
@@ -125,7 +123,6 @@ fn syn(h: &mut Half, p: &mut Half, s: &Segment) -> Result<(), &'static str> {
         scale: s.scale,
         sack_ok: s.sack_ok,
         asked: !s.has(ACK) && s.has(ECE) && s.has(CWR),
-        silent: !s.has(ACK) && !(s.has(ECE) && s.has(CWR)),
         agreed: s.has(ACK) && s.has(ECE) && !s.has(CWR),
         times: s.times.is_some(),
         ..Half::default()
@@ -152,7 +149,6 @@ fn syn(h: &mut Half, p: &mut Half, s: &Segment) -> Result<(), &'static str> {
             begun.offers = std::mem::take(&mut h.offers);
             begun.past = std::mem::take(&mut h.past);
             begun.asked |= h.asked;
-            begun.silent |= h.silent;
             begun.agreed |= h.agreed;
             *h = begun;
         }
@@ -183,10 +179,6 @@ fn congestion(h: &Half, p: &Half, s: &Segment) -> Result<(), &'static str> {
     }
     let agreed = (h.asked && p.agreed) || (p.asked && h.agreed);
     rule!(agreed, "marks were agreed on (RFC 3168 6.1.1)");
-    rule!(
-        !h.silent,
-        "who sent a SYN that did not ask is not marked (RFC 3168 6.1.1)"
-    );
     rule!(s.len > 0, "only data may be marked (RFC 3168 6.1.4)");
     rule!(
         s.seq == h.end,

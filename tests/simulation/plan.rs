@@ -207,7 +207,10 @@ impl Plan {
                 let h = &self.hosts[*h];
                 let nap = |(from, to): &(Instant, Instant)| to.since(*from).as_secs() > 0;
                 let tcp = &h.tcp;
-                h.frames < 128
+                // Room made in TIME-WAIT, and silence while cookies are out.
+                let forgetful = h.max_flows < 64 && tcp.syn_cookies;
+                forgetful
+                    || h.frames < 128
                     || h.asleep.iter().any(nap)
                     || tcp.user_timeout.is_some()
                     || tcp.keepalive.is_some()

@@ -89,8 +89,10 @@ impl Memory {
             }
         }
         let wakes = turn.next.unwrap_or(Instant::FAR);
-        if wakes > nearest + Wheel::TICK && !turn.stopped {
-            return Err("the engine sleeps past a deadline".into());
+        if wakes > nearest.max(now) + Wheel::TICK && !turn.stopped {
+            return Err(format!(
+                "the engine sleeps until {wakes:?}, past a deadline at {nearest:?}"
+            ));
         }
         if whole {
             let ledger = engine.ledger();
