@@ -76,6 +76,52 @@ pub fn is_found((defect, says): (Sabotage, &[&str])) -> Result<(), String> {
     Ok(())
 }
 
+/// What has to happen in some world or other, or the worlds have become tame.
+const CORNERS: [&str; 26] = [
+    "accepted",
+    "challenge_acks",
+    "cookies_accepted",
+    "duplicates",
+    "fast_retransmits",
+    "flow_table_full",
+    "handed_over",
+    "icmp_checksum",
+    "ipv4_checksum",
+    "keepalives",
+    "mark_reductions",
+    "marks_in",
+    "out_of_order",
+    "pool_empty",
+    "resets_received",
+    "resets_sent",
+    "retransmits",
+    "spurious",
+    "tail_loss_probes",
+    "tcp_backlog_full",
+    "tcp_checksum",
+    "tcp_cookie_invalid",
+    "tcp_port_closed",
+    "timed_out",
+    "timeouts",
+    "window_probes",
+];
+
+/// Whether the worlds still go where they are meant to.
+///
+/// # Errors
+/// The corners that none has been to.
+pub fn worlds_reach_every_corner() -> Result<(), String> {
+    let mut left: Vec<&str> = CORNERS.to_vec();
+    for seed in 0..2000 {
+        let report = caught(Plan::new(seed), Trace::default())?;
+        left.retain(|corner| report.reached.get(corner).is_none_or(|n| *n == 0));
+        if left.is_empty() {
+            return Ok(());
+        }
+    }
+    Err(format!("no world has been to {left:?}"))
+}
+
 /// A seed that does not replay its world is worth nothing.
 ///
 /// # Errors

@@ -56,6 +56,9 @@ fn tests() -> ExitCode {
         Trial::test("the_same_seed_is_the_same_world", || {
             defects::the_same_seed_is_the_same_world().map_err(Failed::from)
         }),
+        Trial::test("worlds_reach_every_corner", || {
+            defects::worlds_reach_every_corner().map_err(Failed::from)
+        }),
         Trial::test("arrows_lead_one_way", || {
             rules::arrows_lead_one_way().map_err(Failed::from)
         }),

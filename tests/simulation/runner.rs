@@ -1,6 +1,7 @@
 //! Worlds by the thousand, on several threads.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +15,16 @@ use crate::world::{self, Report};
 
 /// Failures after which a run ends.
 const ENOUGH: usize = 10;
+
+/// What the worlds of a run came to.
+#[derive(Default)]
+struct Totals {
+    packets: u64,
+    virtual_seconds: u64,
+    /// The world that took longest, and how long.
+    slowest: (Duration, u64),
+    reached: BTreeMap<&'static str, u64>,
+}
 
 /// What to run.
 #[derive(Clone, Debug, Default)]
@@ -131,7 +142,7 @@ pub fn run(options: &Options) -> Result<(), String> {
     };
     let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
     let failures = Mutex::new(Vec::new());
-    let totals = Mutex::new((0u64, 0u64, (Duration::ZERO, 0u64)));
+    let totals = Mutex::new(Totals::default());
     let work = || {
         loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
@@ -149,9 +160,12 @@ pub fn run(options: &Options) -> Result<(), String> {
             match outcome {
                 Ok(report) => {
                     let mut t = totals.lock().expect("no panic holds it");
-                    t.0 += report.packets;
-                    t.1 += report.virtual_seconds;
-                    t.2 = t.2.max((took, seed));
+                    t.packets += report.packets;
+                    t.virtual_seconds += report.virtual_seconds;
+                    t.slowest = t.slowest.max((took, seed));
+                    for (name, n) in report.reached {
+                        *t.reached.entry(name).or_default() += n;
+                    }
                 }
                 Err(what) => {
                     eprintln!("seed {seed}: {what}\n{}", replay(seed));
@@ -170,17 +184,26 @@ pub fn run(options: &Options) -> Result<(), String> {
         }
     });
     let failures = failures.into_inner().unwrap_or_default();
-    let (packets, seconds, (slowest, which)) = totals.into_inner().unwrap_or_default();
+    let t = totals.into_inner().unwrap_or_default();
+    let (slowest, which) = t.slowest;
     let (n, took) = (done.into_inner(), begin.elapsed().as_secs_f64());
     println!(
         "{n} worlds from seed {}, {} failed, in {took:.1} s on {threads} threads \
-         ({:.2} ms each): {packets} packets, {:.1} days of virtual time; \
+         ({:.2} ms each): {} packets, {:.1} days of virtual time; \
          the slowest took {slowest:.1?} (seed {which})",
         options.from,
         failures.len(),
         took * 1000.0 * threads as f64 / n.max(1) as f64,
-        seconds as f64 / 86400.0,
+        t.packets,
+        t.virtual_seconds as f64 / 86400.0,
     );
+    for (name, n) in t
+        .reached
+        .iter()
+        .filter(|_| options.runs.is_none() || options.verbose)
+    {
+        println!("{n:>12} {name}");
+    }
     match failures.first() {
         None => Ok(()),
         Some(first) => Err(format!("seeds {failures:?} failed\n{}", replay(*first))),

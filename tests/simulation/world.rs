@@ -1,6 +1,7 @@
 //! A world from its first turn to the last frame.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,13 +32,15 @@ const LOOK: Duration = Duration::from_secs(1);
 const HANDSHAKE: Duration = Duration::from_secs(400);
 
 /// What a world came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub turns: u64,
     pub packets: u64,
     pub virtual_seconds: u64,
     /// The same for the same world.
     pub digest: u64,
+    /// Counters of the engines: what happened, and how often.
+    pub reached: BTreeMap<&'static str, u64>,
 }
 
 struct Node {
@@ -77,6 +80,7 @@ pub fn run(plan: Plan, trace: Trace) -> Result<Report, String> {
         packets: network.packets,
         virtual_seconds: world.now.since(START).as_secs(),
         digest: network.trace.digest ^ world.turns,
+        reached: world.reached(),
     })
 }
 
@@ -182,6 +186,20 @@ impl World {
                 stopped: false,
             });
         }
+    }
+
+    fn reached(&self) -> BTreeMap<&'static str, u64> {
+        let mut reached = BTreeMap::new();
+        for node in &self.nodes {
+            let stack = node.engine.stack();
+            let mut counters = stack.tcp_counters().fields();
+            counters.push(("handed_over", node.engine.counters().handed_over));
+            counters.extend(stack.drops().occurred().iter().map(|d| (d.0.name(), d.1)));
+            for (name, n) in counters {
+                *reached.entry(name).or_default() += n;
+            }
+        }
+        reached
     }
 
     /// Until every dialog is over, or engines are stopped.
