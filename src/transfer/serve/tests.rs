@@ -216,6 +216,18 @@ fn whole_files() {
 }
 
 #[test]
+fn a_file_from_the_future_is_dated_no_later_than_now() {
+    let mut s = Server::new();
+    let path = s.dir.path().join("a.txt");
+    let file = fs::File::options().write(true).open(path).unwrap();
+    let wrong = s.now().wall + Duration::from_secs(3600);
+    file.set_modified(wrong).unwrap();
+    let (r, _) = s.get("/a.txt", "");
+    let dated = httpdate::parse_http_date(&r.last_modified.unwrap()).unwrap();
+    assert!(dated <= s.now().wall, "{dated:?}");
+}
+
+#[test]
 fn head_and_options() {
     let mut s = Server::new();
     s.feed(b"HEAD /big HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1\r\n\r\n");
