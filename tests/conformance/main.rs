@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use map::{Row, read_tables};
-use source::{Tree, files_below};
+use source::{SCRIPTS, Tree, files_below};
 
 /// What RFC 9293 numbers in its text and appendix B: each has to have a row.
 const NUMBERED: [(&str, u32); 4] = [("MUST", 69), ("SHLD", 31), ("MAY", 18), ("REC", 1)];
@@ -67,6 +67,22 @@ fn no_rule_has_two_rows() {
 fn no_reason_leads_nowhere() {
     let dangling = map::dangling(&all_rows());
     assert!(dangling.is_empty(), "{}", dangling.join("\n"));
+}
+
+#[test]
+fn every_script_is_cited() {
+    let scripts = files_below(&repository().join(SCRIPTS), "pkt");
+    let scripts: BTreeSet<String> = scripts
+        .iter()
+        .filter_map(|p| p.strip_prefix(repository().join(SCRIPTS)).ok())
+        .map(|p| p.display().to_string())
+        .collect();
+    let uncited = map::uncited(&all_rows(), &scripts);
+    assert!(
+        uncited.is_empty(),
+        "no row of docs/conformance cites\n{}",
+        uncited.join("\n")
+    );
 }
 
 #[test]
