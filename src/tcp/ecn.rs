@@ -90,6 +90,12 @@ impl EcnState {
         }
     }
 
+    /// Does without congestion marks.
+    pub fn forgo(&mut self) {
+        self.receive = false;
+        self.send = false;
+    }
+
     /// Our SYN was refused. Whether to try once more without asking.
     pub fn retry_plain(&mut self) -> bool {
         let retry = self.asked && !self.doubtful && !self.refused;

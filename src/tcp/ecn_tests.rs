@@ -31,6 +31,24 @@ fn flags(end: &testing::End, which: Flags) -> Vec<bool> {
         .collect()
 }
 
+/// Found by the simulation, seed 11748: the end that had not asked marked its
+/// data, and the other did not echo.
+#[test]
+fn those_that_open_to_each_other_do_without() {
+    for (a, b) in [(Ecn::Request, Ecn::Accept), (Ecn::Request, Ecn::Request)] {
+        let mut p = Pair::new(with(a), with(b));
+        let s = p.a.setup(p.now, 4000, 80);
+        p.a.conn = Some(Connection::connect(&s));
+        let s = p.b.setup(p.now, 80, 4000);
+        p.b.conn = Some(Connection::connect(&s));
+        p.a.to_send = pattern(5000);
+        p.b.to_send = pattern(5000);
+        p.run(SEC);
+        assert_eq!((p.a.received.len(), p.b.received.len()), (5000, 5000));
+        assert!(p.a.ecn.iter().chain(&p.b.ecn).all(|marks| *marks == 0));
+    }
+}
+
 #[test]
 fn it_is_agreed_on_if_one_asks_and_the_other_accepts() {
     for (a, b, on) in [

@@ -104,7 +104,9 @@ impl Connection {
         self.last_received_at = now;
         self.take_syn(now, h);
         if !has_ack {
-            // Simultaneous open: our SYN goes again, as a SYN-ACK.
+            // Simultaneous open: our SYN goes again, as a SYN-ACK. Each end
+            // may have heard of the other's wish or not, so none marks.
+            self.ecn.forgo();
             self.state = State::SynReceived;
             self.snd.mark_lost(0);
             return DONE;
