@@ -1,5 +1,6 @@
 //! The command line.
 
+use super::bench::BenchCommand;
 use crate::config::{
     AddressMode, Attach, Bind, Cidr, Congestion, Cores, Count, Error, File, HugePages,
     IdleStrategy, InterfaceName, Queues, RxChecksum, Source, StatsFormat,
@@ -216,43 +217,6 @@ pub struct PutArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub interface: InterfaceArgs,
-}
-
-/// The measurements.
-#[derive(Debug, Subcommand)]
-pub enum BenchCommand {
-    /// The raw limit of AF_XDP: frames sent on one interface as fast as they
-    /// go, and counted and dropped on another.
-    Raw(RawArgs),
-}
-
-/// Arguments of `fullbore bench raw`.
-#[derive(Clone, Debug, Args)]
-pub struct RawArgs {
-    /// The interface to send on.
-    #[arg(long, value_name = "INTERFACE")]
-    pub tx: InterfaceName,
-    /// The interface to receive on.
-    #[arg(long, value_name = "INTERFACE")]
-    pub rx: InterfaceName,
-    /// The network namespace of the receiving interface, if not this one.
-    #[arg(long, value_name = "NAME")]
-    pub rx_netns: Option<String>,
-    /// Bytes of each frame, Ethernet header included.
-    #[arg(long, default_value = "1514", value_name = "BYTES")]
-    pub frame: Count<60, 3840>,
-    /// How long to measure.
-    #[arg(long, default_value = "3s")]
-    pub duration: crate::config::Span<100_000, 3_600_000_000>,
-    /// Where the steering programs run.
-    #[arg(long, default_value = "auto")]
-    pub attach: Attach,
-    /// How the sockets share memory with the drivers.
-    #[arg(long, default_value = "auto")]
-    pub bind: Bind,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[cfg(test)]

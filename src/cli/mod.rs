@@ -12,7 +12,7 @@ mod serve;
 mod signals;
 mod transfer;
 
-use args::{BenchCommand, Cli, Command};
+use args::{Cli, Command};
 use clap::Parser;
 use clap::error::ErrorKind;
 use failure::{Exit, Failure};
@@ -28,7 +28,7 @@ pub fn main() -> ExitCode {
         Command::Check { config } => check::run(&config),
         Command::Interfaces => interfaces::run(),
         Command::Serve(args) => serve::run(&args),
-        Command::Bench(BenchCommand::Raw(args)) => bench::raw(&args),
+        Command::Bench(command) => bench::run(&command),
         Command::Get(args) => transfer::get(&args),
         Command::Put(args) => transfer::put(&args),
     };

@@ -181,6 +181,15 @@ pub const fn bind(bind: Bind) -> BindMode {
     }
 }
 
+/// The congestion controller.
+pub const fn algorithm(congestion: Congestion) -> Algorithm {
+    match congestion {
+        Congestion::Reno => Algorithm::Reno,
+        Congestion::Cubic => Algorithm::Cubic,
+        Congestion::Westwood => Algorithm::Westwood,
+    }
+}
+
 fn own(addresses: &config::Addresses) -> Own {
     let anywhere = |v4| {
         let ip = if v4 {
@@ -207,11 +216,7 @@ fn own(addresses: &config::Addresses) -> Own {
 fn tcp(tcp: &config::Tcp) -> tcp::Config {
     let default = tcp::Config::default();
     tcp::Config {
-        congestion: match tcp.congestion {
-            Congestion::Reno => Algorithm::Reno,
-            Congestion::Cubic => Algorithm::Cubic,
-            Congestion::Westwood => Algorithm::Westwood,
-        },
+        congestion: algorithm(tcp.congestion),
         initial_window: small(tcp.initial_window.get()),
         recv_buffer: small(tcp.receive_buffer.get()),
         send_buffer: small(tcp.send_buffer.get()),
@@ -276,7 +281,7 @@ pub fn cores() -> Vec<u32> {
 }
 
 /// What all secrets come from: the operating system's entropy.
-fn seed() -> Result<[u8; 32], Failure> {
+pub fn seed() -> Result<[u8; 32], Failure> {
     let mut seed = [0; 32];
     let file = std::fs::File::open("/dev/urandom");
     file.and_then(|mut f| std::io::Read::read_exact(&mut f, &mut seed))

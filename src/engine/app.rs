@@ -71,6 +71,14 @@ pub trait Application {
         let _ = (cx, flow, token);
     }
 
+    /// Called in every turn, after what arrived has been told and before what
+    /// is to leave is sent: for what the application looks at by itself, such
+    /// as a clock. Not called while the engine sleeps.
+    #[inline]
+    fn turn(&mut self, cx: &mut Context<'_, Self::Message>) {
+        let _ = cx;
+    }
+
     /// An orderly stop has begun: no connection is accepted any more, and
     /// those still open when the drain time is over are reset. Called once.
     fn stopping(&mut self, cx: &mut Context<'_, Self::Message>) {

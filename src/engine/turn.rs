@@ -197,6 +197,7 @@ impl<L: Link, A: Application> Engine<L, A> {
         worked |= self.expire(now);
         self.begin_stop(now);
         worked |= self.tell() || !self.tx.is_empty();
+        self.with(A::turn);
         self.feed_starved();
         self.send(now);
         self.go_on_stopping(now);

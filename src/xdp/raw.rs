@@ -129,3 +129,54 @@ pub fn receive(
     rate.seconds = last.saturating_sub(first.unwrap_or(last)).as_secs_f64();
     Ok(rate)
 }
+
+/// Sends every frame that comes on `input` out of `output`, which must be of
+/// the same pool, until `stop` says so, looking at the ring every `pace`. The
+/// Ethernet addresses stay.
+///
+/// # Errors
+///
+/// What [`Link::health`] says, asked now and then.
+pub fn forward(
+    input: &mut impl Link,
+    output: &mut impl Link,
+    pool: &mut Pool,
+    pace: Duration,
+    mut stop: impl FnMut() -> bool,
+) -> io::Result<Rate> {
+    let mut packets = Vec::with_capacity(BURST);
+    let mut queue = VecDeque::with_capacity(2 * BURST);
+    let start = Instant::now();
+    let (mut first, mut last) = (None, Duration::ZERO);
+    let mut rate = Rate::default();
+    let mut turns = 0u64;
+    while !stop() {
+        let elapsed = start.elapsed();
+        let now = time::Instant::ZERO + elapsed;
+        // What does not fit the ring waits, and so does the sender then.
+        if queue.len() < BURST && input.receive(now, pool, &mut packets, BURST) > 0 {
+            first.get_or_insert(elapsed);
+            last = elapsed;
+        }
+        for packet in packets.drain(..) {
+            rate.frames += 1;
+            rate.bytes += packet.len() as u64;
+            queue.push_back(pool.transmit(packet));
+        }
+        output.transmit(now, pool, &mut queue);
+        turns += 1;
+        if turns.is_multiple_of(1 << 16) {
+            input.health()?;
+            output.health()?;
+        }
+        let next = elapsed + pace;
+        while queue.is_empty() && start.elapsed() < next {
+            std::hint::spin_loop();
+        }
+    }
+    for desc in queue {
+        pool.complete(desc);
+    }
+    rate.seconds = last.saturating_sub(first.unwrap_or(last)).as_secs_f64();
+    Ok(rate)
+}
