@@ -179,7 +179,7 @@ impl World {
                 let mss = i.u16();
                 if let Some(conn) = &mut end.conn {
                     if op & 32 != 0 {
-                        conn.handle_path_mtu(mss, quoted);
+                        conn.handle_path_mtu(self.now, mss, quoted);
                     } else {
                         conn.handle_unreachable(&mut end.pool, quoted);
                     }

@@ -187,7 +187,7 @@ impl Pair {
             27 => {
                 let (mss, quoted) = (i.u16(), end.una());
                 if let Some(conn) = &mut end.conn {
-                    conn.handle_path_mtu(mss, quoted);
+                    conn.handle_path_mtu(self.now, mss, quoted);
                 }
             }
             28 => self.pass(Duration::from_millis(u64::from(i.u8()))),

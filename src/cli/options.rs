@@ -3,8 +3,8 @@
 use super::failure::{Exit, Failure};
 use super::node::{EngineOptions, NodeOptions, Own};
 use crate::config::{
-    self, AddressMode, Attach, Bind, Congestion, Ecn, HugePages, IdleStrategy, OrOff, Plan,
-    RxChecksum, TokenScope,
+    self, AddressMode, Attach, Bind, Congestion, Ecn, HugePages, IdleStrategy, MtuProbing, OrOff,
+    Plan, RxChecksum, TokenScope,
 };
 use crate::congestion::Algorithm;
 use crate::engine::{EngineConfig, Idle};
@@ -230,9 +230,13 @@ fn tcp(tcp: &config::Tcp) -> tcp::Config {
         },
         syn_cookies: tcp.syn_cookies,
         nodelay: tcp.no_delay,
+        mtu_probing: match tcp.mtu_probing {
+            MtuProbing::Off => tcp::MtuProbing::Off,
+            MtuProbing::BlackHole => tcp::MtuProbing::BlackHole,
+            MtuProbing::On => tcp::MtuProbing::On,
+        },
         max_segment: tcp.max_segment.map(|n| small(n.get())),
         defer_accept: tcp.defer_accept.on().map(config::Span::get),
-        slow_start_after_idle: default.slow_start_after_idle,
         delayed_ack: match tcp.delayed_ack {
             OrOff::On(delay) => delay.get(),
             OrOff::Off => Duration::ZERO,
@@ -240,6 +244,9 @@ fn tcp(tcp: &config::Tcp) -> tcp::Config {
         min_rto: tcp.min_rto.get(),
         max_rto: tcp.max_rto.get(),
         retries: small(tcp.retries.get()),
+        orphan_retries: small(tcp.orphan_retries.get()),
+        slow_start_after_idle: tcp.slow_start_after_idle,
+        challenge_acks: small(tcp.challenge_acks.get()),
         syn_retries: small(tcp.syn_retries.get()),
         synack_retries: small(tcp.synack_retries.get()),
         user_timeout: tcp.user_timeout.on().map(config::Span::get),

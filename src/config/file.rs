@@ -99,6 +99,15 @@ choice! {
         /// Outgoing connections ask too.
         Request,
     }
+    /// Whether the size of segments is found out by trying.
+    MtuProbing {
+        /// No.
+        Off,
+        /// When large segments vanish.
+        BlackHole,
+        /// From the start.
+        On,
+    }
     /// Which requests need the token.
     TokenScope {
         /// Those that write.
@@ -371,6 +380,7 @@ table! {
         ecn: Ecn = Ecn::Accept,
         delayed_ack: OrOff<Span<{ MS }, { 500 * MS }>> = OrOff::On(Span::micros(40 * MS)),
         no_delay: bool = true,
+        mtu_probing: MtuProbing = MtuProbing::Off,
         max_segment: Option<Count<88, 65_495>> = None,
         defer_accept: OrOff<Span<{ 100 * MS }, { HOUR }>> = OrOff::Off,
         keepalive: OrOff<Span<{ SECOND }, { 24 * HOUR }>> = OrOff::Off,
@@ -380,6 +390,9 @@ table! {
         min_rto: Span<{ MS }, { 60 * SECOND }> = Span::micros(200 * MS),
         max_rto: Span<{ SECOND }, { 300 * SECOND }> = Span::micros(120 * SECOND),
         retries: Count<1, 100> = Count::clamped(15),
+        orphan_retries: Count<1, 100> = Count::clamped(8),
+        slow_start_after_idle: bool = true,
+        challenge_acks: Count<1, 255> = Count::clamped(10),
         syn_retries: Count<0, 20> = Count::clamped(7),
         synack_retries: Count<0, 20> = Count::clamped(5),
         syn_cookies: bool = true,

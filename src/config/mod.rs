@@ -20,8 +20,8 @@ mod tests;
 pub use error::{Error, Problem};
 pub use file::{
     AddressMode, Addresses, Attach, Bind, ChunkSize, Congestion, Cores, Ecn, File, HugePages, Idle,
-    IdleStrategy, Limits, Queues, Rings, RxChecksum, Serve, Stats, StatsFormat, Tcp, TokenScope,
-    Umem,
+    IdleStrategy, Limits, MtuProbing, Queues, Rings, RxChecksum, Serve, Stats, StatsFormat, Tcp,
+    TokenScope, Umem,
 };
 pub use names::{Cidr, InterfaceName};
 pub use plan::{Contradiction, EnginePlan, Plan};

@@ -345,7 +345,7 @@ impl Stack {
                 };
                 let before = slot.conn.send_mss();
                 slot.conn
-                    .handle_path_mtu(mtu.saturating_sub(headers), report.seq);
+                    .handle_path_mtu(now, mtu.saturating_sub(headers), report.seq);
                 // It was believed, so others on the same path may know.
                 if slot.conn.send_mss() < before {
                     self.iface.learn_path_mtu(now, tuple.remote, mtu);

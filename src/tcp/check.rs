@@ -47,7 +47,10 @@ impl Connection {
             );
         }
         if self.state == State::Closed {
-            hold!(self.timers.next().is_none(), "a closed connection waits");
+            hold!(
+                self.timers.next().is_none() || self.pending.reset,
+                "a closed connection waits"
+            );
             hold!(!self.snd.has_sent(), "a closed connection keeps segments");
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Ecn;
+use super::{Ecn, MtuProbing};
 use crate::congestion::Algorithm;
 
 /// Settings of TCP connections. All have working defaults.
@@ -23,6 +23,12 @@ pub struct Config {
     pub timestamps: bool,
     /// Whether to offer selective acknowledgements (RFC 2018).
     pub sack: bool,
+    /// Whether a connection that was idle for longer than a retransmission
+    /// time-out begins again with the initial window (RFC 5681 section 4.1).
+    pub slow_start_after_idle: bool,
+    /// Acknowledgements and resets a second, at most, in answer to segments
+    /// that are not believed (RFC 5961 section 7); for each connection.
+    pub challenge_acks: u8,
     /// Whether to use congestion marks (RFC 3168).
     pub ecn: Ecn,
     /// Whether a listener whose backlog is full answers with SYN cookies
@@ -34,12 +40,11 @@ pub struct Config {
     /// Largest payload of a segment, without options, in either direction;
     /// `None` leaves it to the path. Below 88 counts as 88.
     pub max_segment: Option<u16>,
+    /// Whether to find out by trying how large segments may be.
+    pub mtu_probing: MtuProbing,
     /// For how long an incoming connection on which the peer has sent nothing
     /// is kept from the application; `None` tells at once.
     pub defer_accept: Option<Duration>,
-    /// Whether the congestion window falls back to the initial one after an
-    /// idle time (RFC 5681 section 4.1).
-    pub slow_start_after_idle: bool,
     /// Longest time an acknowledgement is held back (RFC 9293 section
     /// 3.8.6.3: below 500 ms).
     pub delayed_ack: Duration,
@@ -56,6 +61,9 @@ pub struct Config {
     /// Consecutive time-outs of data before the connection fails (RFC 9293
     /// section 3.8.3, R2).
     pub retries: u8,
+    /// The same for a connection that the application has closed, which
+    /// answered window probes do not prolong. Linux: 8.
+    pub orphan_retries: u8,
     /// Longest time that sent data may stay unacknowledged (RFC 5482);
     /// `None` leaves it to `retries`.
     pub user_timeout: Option<Duration>,
@@ -82,10 +90,12 @@ impl Default for Config {
             window_scaling: true,
             timestamps: true,
             sack: true,
+            challenge_acks: 10,
             ecn: Ecn::default(),
             syn_cookies: true,
             nodelay: false,
             max_segment: None,
+            mtu_probing: MtuProbing::default(),
             defer_accept: None,
             slow_start_after_idle: true,
             delayed_ack: Duration::from_millis(40),
@@ -94,6 +104,7 @@ impl Default for Config {
             syn_retries: 7,
             synack_retries: 5,
             retries: 15,
+            orphan_retries: 8,
             user_timeout: None,
             keepalive: None,
             keepalive_interval: Duration::from_secs(75),

@@ -7,6 +7,8 @@ use super::cookie::Decoded;
 use super::counters::Counters;
 use super::ecn::{self, EcnState};
 use super::loss::Recovery;
+use super::parts::{AckState, Events, Pending, TimestampState};
+use super::pmtu::PathMtu;
 use super::rack::Rack;
 use super::recv::Receive;
 use super::rtt::Rtt;
@@ -64,67 +66,6 @@ pub struct Setup<'a> {
     pub now: Instant,
 }
 
-/// Timestamps (RFC 7323 section 3), once both ends have agreed on them.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TimestampState {
-    /// TS.Recent.
-    pub recent: u32,
-    /// When it was set: it is void after 24 days without one.
-    pub recent_at: Instant,
-}
-
-/// What is owed to the peer.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct AckState {
-    /// An acknowledgement is due at the end of this batch.
-    pub now: bool,
-    /// Payload bytes received since the last acknowledgement.
-    pub unacked: u32,
-    /// Acknowledgements still to be sent without delay.
-    pub quick: u8,
-    /// Last.ACK.sent (RFC 7323 section 4.3).
-    pub last_sent: SeqNumber,
-    /// Largest payload received: what the peer's segments look like.
-    pub rcv_mss: u16,
-    /// Rate limit of challenge acknowledgements (RFC 5961 section 7).
-    pub challenges: u8,
-    pub challenge_since: Instant,
-}
-
-/// Segments to be sent out of the ordinary order.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pending {
-    /// A reset: the connection was aborted.
-    pub reset: bool,
-    /// A tail loss probe (RFC 8985 section 7.3).
-    pub tail_probe: bool,
-    /// An empty segment at SND.UNA - 1: keepalive or zero-window probe.
-    pub probe: bool,
-    /// What fits a window too small for a whole segment.
-    pub force: bool,
-    /// The first segment, whatever the congestion window says: a time-out.
-    pub first_again: bool,
-    /// The last segment although it is not full: the application wants it
-    /// out, or it has waited long enough.
-    pub push: bool,
-    /// A reset in answer to a segment that is not of this connection: its
-    /// sequence number.
-    pub refusal: Option<SeqNumber>,
-}
-
-/// Events not yet polled.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Events {
-    pub connected: bool,
-    /// `connected` waits for the peer's first bytes.
-    pub deferred: bool,
-    pub readable: bool,
-    pub writable: bool,
-    pub peer_closed: bool,
-    pub closed: Option<Reason>,
-    pub closed_told: bool,
-}
-
 /// A TCP connection (RFC 9293).
 ///
 /// Four kinds of method: getters; `handle_*`, when something arrives or a
@@ -154,8 +95,9 @@ pub struct Connection {
     pub(super) scaling: bool,
     pub(super) nodelay: bool,
     pub(super) cork: bool,
-    /// Largest payload, without options, that the path is believed to take.
+    /// Largest payload, without options, that the link takes.
     pub(super) path_mss: u16,
+    pub(super) mtu: PathMtu,
     /// Our own largest payload for the MSS option.
     pub(super) mss: u16,
     pub(super) headroom: u16,
@@ -223,6 +165,7 @@ impl Connection {
             nodelay: config.nodelay,
             cork: false,
             path_mss,
+            mtu: PathMtu::default(),
             mss,
             headroom: s.headroom,
             passive,
@@ -318,11 +261,8 @@ impl Connection {
                 recent_at: now,
             });
         let theirs = o.mss.unwrap_or(default_mss(self.is_ipv6())).max(MIN_MSS);
-        let mut mss = self.mss.min(theirs);
-        if self.ts.is_some() {
-            mss -= TIMESTAMPS_LEN;
-        }
-        self.snd.mss = mss;
+        self.begin_search(self.mss.min(theirs));
+        let mss = self.snd.mss;
         self.cc = Controller::new(
             self.config.congestion,
             u32::from(mss),

@@ -41,6 +41,10 @@ pub struct Counters {
     pub undone: u64,
     /// Tail loss probes.
     pub probes: u64,
+    /// Segments sent to find out what size the path takes (RFC 8899).
+    pub mtu_probes: u64,
+    /// Times that large segments seemed to vanish.
+    pub black_holes: u64,
     /// Zero-window probes.
     pub window_probes: u64,
     /// Keepalive probes.

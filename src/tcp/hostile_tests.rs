@@ -124,7 +124,8 @@ fn arbitrary_segments_break_nothing() {
                 }
                 3 => {
                     let quoted = near(&mut r, &[p.a.c().snd.una]);
-                    p.a.c().handle_path_mtu(r.below(1500) as u16, quoted);
+                    let now = p.now;
+                    p.a.c().handle_path_mtu(now, r.below(1500) as u16, quoted);
                 }
                 4..20 => {
                     p.run(Duration::from_micros(r.below(3_000_000)));
@@ -309,7 +310,8 @@ fn a_path_that_shrinks_leaves_frames_to_receive_with() {
     p.faults.loss = 1000;
     p.settle();
     let una = p.a.c().snd.una;
-    p.a.c().handle_path_mtu(300, una);
+    let now = p.now;
+    p.a.c().handle_path_mtu(now, 300, una);
     for _ in 0..20 {
         p.run(Duration::from_millis(500));
         let left = p.a.pool.available();

@@ -121,7 +121,11 @@ impl Connection {
             snd_mss: self.snd.mss,
             rcv_mss: self.ack.rcv_mss,
             advmss: self.mss,
-            pmtu: self.path_mss.saturating_add(self.ip_and_tcp()),
+            pmtu: self
+                .mtu
+                .limit()
+                .unwrap_or(self.path_mss)
+                .saturating_add(self.ip_and_tcp()),
             srtt: self.rtt.srtt(),
             rttvar: self.rtt.rttvar(),
             min_rtt: self.rtt.srtt().map(|_| self.rtt.min()),

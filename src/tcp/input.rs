@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::connection::{Connection, TimestampState};
+use super::connection::Connection;
+use super::parts::TimestampState;
 use super::recv::Received;
 use super::timers::Timer;
 use super::{Reason, State};
@@ -12,8 +13,6 @@ use crate::wire::tcp::{Flags, Header, SeqNumber};
 
 /// TS.Recent is void after this long (RFC 7323 section 5.5).
 const TS_LIFETIME: Duration = Duration::from_secs(24 * 24 * 3600);
-/// Challenge acknowledgements a second (RFC 5961 section 7).
-const CHALLENGES: u8 = 10;
 
 /// Whether to go on with the next step.
 type Step = std::ops::ControlFlow<()>;
@@ -69,8 +68,9 @@ impl Connection {
             self.ack.now = true;
             return DONE;
         }
+        self.note_fin(h, len, pool);
         self.take_payload(now, h, packet, pool)?;
-        self.check_fin(now, h, len, pool)
+        self.check_fin(now, h, pool)
     }
 
     /// Section 3.10.7.3.
@@ -84,7 +84,7 @@ impl Connection {
         let has_ack = h.flags.contains(Flags::ACK);
         if has_ack && (h.ack.le(self.snd.una) || h.ack.gt(self.snd.nxt)) {
             if !h.flags.contains(Flags::RST) {
-                self.pending.refusal = Some(h.ack);
+                self.disown(now, h.ack);
             }
             return DONE;
         }
@@ -120,8 +120,9 @@ impl Connection {
         };
         let len = packet.as_ref().map_or(0, Packet::len) as u32;
         self.rcv.advertise(u32::from(self.mss), true);
+        self.note_fin(&shifted, len, pool);
         self.take_payload(now, &shifted, packet, pool)?;
-        self.check_fin(now, &shifted, len, pool)
+        self.check_fin(now, &shifted, pool)
     }
 
     /// Our SYN is acknowledged: the connection is established.
@@ -234,7 +235,7 @@ impl Connection {
         if self.state == State::TimeWait && h.flags.contains(Flags::FIN) {
             self.enter_time_wait(now);
         }
-        if seq_len > 0 && !syn {
+        if len > 0 {
             self.ack.now = true;
         } else {
             self.challenge(now);
@@ -297,7 +298,7 @@ impl Connection {
         let handshaking = self.snd.first().is_some_and(|s| s.syn);
         if handshaking {
             if h.ack.le(self.snd.una) || h.ack.gt(self.snd.nxt) {
-                self.pending.refusal = Some(h.ack);
+                self.disown(now, h.ack);
                 return DONE;
             }
             self.finish_handshake(now, h, pool);
@@ -314,9 +315,17 @@ impl Connection {
         let changed = self.update_window(h, false) && self.snd.wnd != wnd;
         let bare = len == 0 && !changed && !h.flags.contains(Flags::FIN);
         self.take_ack(now, h, bare, pool);
-        if self.timers.is_set(Timer::Persist) {
-            // The peer lives; whether the window opened shows when sending.
+        if self.snd.wnd == 0 && !self.recv_closed {
+            // The peer lives, and has shut its window with data in flight or
+            // not: as long as it answers, the connection stays open (RFC 9293
+            // section 3.8.6.1).
             self.timeouts = 0;
+        }
+        if self.timers.is_set(Timer::Persist) {
+            // Whether the window opened shows when sending.
+            if !self.recv_closed {
+                self.timeouts = 0;
+            }
             if self.snd.wnd > wnd {
                 self.probes = 0;
                 self.rtt.reset_backoff();
@@ -438,16 +447,23 @@ impl Connection {
         GO_ON
     }
 
-    /// Eighth: the peer's FIN, once everything before it is here.
-    fn check_fin(&mut self, now: Instant, h: &Header, len: u32, pool: &mut Pool) -> Step {
-        if h.flags.contains(Flags::FIN) && self.fin_seq.is_none() {
-            let at = h.seq + len;
-            let inside = at.ge(self.rcv.nxt) && at.le(self.rcv.nxt + self.rcv.window());
-            if inside {
-                self.fin_seq = Some(at);
-            }
-            self.ack.now = true;
+    /// Where the peer's stream ends. What it sent from behind that is not part
+    /// of it (RFC 9293 section 3.10.7.4, seventh), and if it has come early,
+    /// must not carry RCV.NXT past the end.
+    fn note_fin(&mut self, h: &Header, len: u32, pool: &mut Pool) {
+        if !h.flags.contains(Flags::FIN) || self.fin_seq.is_some() {
+            return;
         }
+        let at = h.seq + len;
+        if at.ge(self.rcv.nxt) && at.le(self.rcv.nxt + self.rcv.window()) {
+            self.fin_seq = Some(at);
+            self.rcv.cut(at, pool);
+        }
+    }
+
+    /// Eighth: the peer's FIN, once everything before it is here.
+    fn check_fin(&mut self, now: Instant, h: &Header, pool: &mut Pool) -> Step {
+        self.ack.now |= h.flags.contains(Flags::FIN);
         if self.fin_seq != Some(self.rcv.nxt) {
             return GO_ON;
         }
@@ -475,52 +491,27 @@ impl Connection {
 
     /// Acknowledges what is not believed, within limits (RFC 5961 section 7).
     fn challenge(&mut self, now: Instant) {
-        if now.since(self.ack.challenge_since) >= Duration::from_secs(1) {
-            self.ack.challenge_since = now;
-            self.ack.challenges = 0;
-        }
-        if self.ack.challenges < CHALLENGES {
-            self.ack.challenges += 1;
+        if self.may_answer(now) {
             self.counters.challenges += 1;
             self.ack.now = true;
         }
     }
 
-    /// A router says that packets must be smaller: `mss` is the largest
-    /// payload, without options, that fits. `quoted` is the sequence number
-    /// in its report, which must be one in flight (RFC 5927 section 7).
-    pub fn handle_path_mtu(&mut self, mss: u16, quoted: SeqNumber) {
-        if !self.is_in_flight(quoted) || !self.state.is_synchronized() {
-            return;
-        }
-        let options = if self.ts.is_some() {
-            super::connection::TIMESTAMPS_LEN
-        } else {
-            0
-        };
-        let mss = mss.saturating_sub(options);
-        // Smaller than any path may be is a lie.
-        if mss < self.snd.mss && mss >= 256 {
-            self.path_mss = mss + options;
-            self.snd.mss = mss;
-            self.cc.set_smss(u32::from(mss));
-            for i in 0..self.snd.sent_count() {
-                if self.snd.get(i).is_some_and(|s| s.len > mss) {
-                    self.snd.mark_lost(i);
-                }
-            }
+    /// Answers a segment of another connection with a reset, within the same
+    /// limits.
+    fn disown(&mut self, now: Instant, ack: SeqNumber) {
+        if self.may_answer(now) {
+            self.pending.refusal = Some(ack);
         }
     }
 
-    /// A router says that the peer cannot be reached. Only a handshake ends
-    /// by that (RFC 5461 section 4).
-    pub fn handle_unreachable(&mut self, pool: &mut Pool, quoted: SeqNumber) {
-        if self.state == State::SynSent && self.is_in_flight(quoted) {
-            self.end(Reason::Unreachable, pool);
+    fn may_answer(&mut self, now: Instant) -> bool {
+        if now.since(self.ack.challenge_since) >= Duration::from_secs(1) {
+            self.ack.challenge_since = now;
+            self.ack.challenges = 0;
         }
-    }
-
-    fn is_in_flight(&self, seq: SeqNumber) -> bool {
-        self.snd.una.le(seq) && seq.lt(self.snd.nxt)
+        let may = self.ack.challenges < self.config.challenge_acks;
+        self.ack.challenges += u8::from(may);
+        may
     }
 }

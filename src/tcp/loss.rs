@@ -1,13 +1,13 @@
 //! What an acknowledgement tells the sender: delivery, loss, recovery and
-//! congestion (RFC 5681, 6298, 6675, 8985, 9937; spurious time-outs and
-//! recoveries by RFC 3522 and 3708).
+//! congestion (RFC 5681, 6298, 6675, 8985, 9937).
 
 use std::time::Duration;
 
 use super::CaState;
 use super::connection::Connection;
-use super::send::Segment;
+use super::delivered::Progress;
 use super::timers::Timer;
+use super::undo::Frto;
 use crate::congestion::{AckSample, Prr};
 use crate::frame::Pool;
 use crate::time::Instant;
@@ -41,25 +41,30 @@ pub enum Phase {
 pub struct Recovery {
     pub phase: Phase,
     /// Duplicate acknowledgements in a row, without SACK.
-    dup_acks: u32,
+    pub dup_acks: u32,
     /// Bytes that they stand for.
-    dup_bytes: u32,
+    pub dup_bytes: u32,
     /// Where the last recovery ended, until more is acknowledged: duplicate
     /// acknowledgements of that are echoes of what it sent again, and begin
     /// no other without SACK (RFC 6582 section 3.2 step 1).
     recover: Option<SeqNumber>,
     /// Timestamp of the first retransmission of this recovery: an
     /// acknowledgement that echoes an older one is of the original.
-    undo_ts: Option<u32>,
+    pub undo_ts: Option<u32>,
     /// Retransmissions of this recovery that no duplicate report has
     /// explained away.
-    undo_left: Option<u32>,
+    pub undo_left: Option<u32>,
     /// SND.UNA and SND.NXT when it began: duplicates of anything else are not
     /// of its retransmissions.
-    undo_from: SeqNumber,
-    undo_to: SeqNumber,
+    pub undo_from: SeqNumber,
+    pub undo_to: SeqNumber,
+    /// What is repaired was no sign of congestion: the threshold stands as it
+    /// was before.
+    pub unreduced: bool,
+    /// Whether the last time-out may turn out to have been mistaken.
+    pub frto: Frto,
     /// Blocks last seen, so that they are not walked again.
-    blocks: [(SeqNumber, SeqNumber); 4],
+    pub blocks: [(SeqNumber, SeqNumber); 4],
 }
 
 impl Recovery {
@@ -110,19 +115,6 @@ impl Recovery {
     }
 }
 
-/// What one acknowledgement did.
-#[derive(Default)]
-struct Progress {
-    acked: u32,
-    delivered: u32,
-    /// Segments delivered.
-    segments: u32,
-    rtt: Option<Duration>,
-    dsack: bool,
-    /// It echoes a congestion mark.
-    ece: bool,
-}
-
 impl Connection {
     /// Bytes in the network, by our best estimate.
     pub(super) fn in_flight(&self) -> u32 {
@@ -161,6 +153,9 @@ impl Connection {
         if advanced {
             self.judge_retransmissions(h);
         }
+        if self.recovery.frto != Frto::No {
+            self.judge_timeout(&p, advanced);
+        }
         let newly_lost = self.find_losses(now, advanced);
         // Data up to there was sent in the round before.
         let round_start = advanced && self.snd.una.gt(self.round_end);
@@ -192,128 +187,13 @@ impl Connection {
         if advanced {
             self.timeouts = 0;
             self.progress_at = now;
+            self.probes = 0;
+            self.pending.tail_probe = false;
+            self.mtu_probe_acked(now);
             self.rearm_rto(now);
         }
         if p.delivered > 0 {
             self.arm_probe(now);
-        }
-    }
-
-    fn take_cumulative(&mut self, now: Instant, h: &Header, p: &mut Progress, pool: &mut Pool) {
-        let min_rtt = self.rtt.min();
-        while let Some(mut s) = self.snd.pop_acked(h.ack) {
-            p.acked += s.seq_len();
-            if !s.sacked {
-                p.delivered += s.seq_len();
-                p.segments += 1;
-                let spurious = self.is_spurious(&s, h);
-                self.rack.delivered(now, &s, min_rtt, spurious);
-                // Karn's rule; an echo of the last transmission or a later one
-                // says which was acknowledged (RFC 7323 section 4.1). One of
-                // an earlier transmission measures lost acknowledgements.
-                // The SYN-ACK of a cookie left at an unknown time: its segment
-                // is made with the acknowledgement and measures nothing.
-                let unknown = s.syn && s.sent_at == now;
-                if !unknown && (s.sent == 1 || (self.ts.is_some() && !spurious)) {
-                    p.rtt = Some(now.since(s.sent_at));
-                }
-            }
-            self.counters.bytes_acked += u64::from(s.len);
-            if let Some(held) = s.held.take() {
-                pool.release(held);
-            }
-        }
-        self.snd.una = h.ack;
-    }
-
-    /// Whether an acknowledgement of `s` cannot be of its last transmission
-    /// (RFC 8985 section 6.2 step 2).
-    fn is_spurious(&self, s: &Segment, h: &Header) -> bool {
-        match (self.ts, h.options.timestamps) {
-            (Some(_), Some(t)) => (t.ecr.wrapping_sub(self.ts_val(s.sent_at)) as i32) < 0,
-            _ => false,
-        }
-    }
-
-    fn take_blocks(&mut self, now: Instant, h: &Header, p: &mut Progress) {
-        let sack = &h.options.sack;
-        let second = sack.iter().nth(1);
-        let mut seen = [(SeqNumber(0), SeqNumber(0)); 4];
-        for (i, (left, right)) in sack.iter().enumerate().take(4) {
-            if right.le(left) {
-                continue;
-            }
-            let inside = second.is_some_and(|s| s.0.le(left) && right.le(s.1));
-            if i == 0 && (right.le(h.ack) || inside) {
-                p.dsack = true;
-                self.counters.dsacks += 1;
-                self.take_dsack(left, right);
-                continue;
-            }
-            if left.lt(self.snd.una) || right.gt(self.snd.nxt) {
-                continue;
-            }
-            seen[i] = (left, right);
-            let known = self
-                .recovery
-                .blocks
-                .iter()
-                .find(|b| b.0 == left && b.1.le(right));
-            let from = known.map_or(left, |b| b.1);
-            let mut at = self.snd.index_of(from);
-            while at < self.snd.sent_count() {
-                let Some(s) = self.snd.get(at) else { break };
-                if s.end().gt(right) {
-                    break;
-                }
-                if s.seq.ge(left) && !s.sacked {
-                    let spurious = self.is_spurious(s, h);
-                    self.rack.delivered(now, s, self.rtt.min(), spurious);
-                    p.delivered += s.seq_len();
-                    p.segments += 1;
-                    if s.sent == 1 {
-                        let rtt = now.since(s.sent_at);
-                        p.rtt = Some(p.rtt.map_or(rtt, |r| r.min(rtt)));
-                    }
-                    self.snd.mark_sacked(at);
-                }
-                at += 1;
-            }
-        }
-        self.recovery.blocks = seen;
-    }
-
-    /// The peer had a retransmission twice (RFC 3708).
-    fn take_dsack(&mut self, left: SeqNumber, right: SeqNumber) {
-        // Most reports come when the recovery has ended: the originals that
-        // arrived late have ended it.
-        let recent = right.ge(self.snd.una - self.snd.max_wnd);
-        let ours = left.ge(self.recovery.undo_from) && right.le(self.recovery.undo_to) && recent;
-        if let Some(n) = self.recovery.undo_left.as_mut().filter(|n| ours && **n > 0) {
-            *n -= 1;
-            if *n == 0 && self.snd.lost() == 0 {
-                self.undo();
-            }
-        }
-    }
-
-    fn take_duplicate(&mut self, advanced: bool, bare: bool, p: &mut Progress) {
-        let mss = u32::from(self.snd.mss);
-        let r = &mut self.recovery;
-        if advanced {
-            r.dup_bytes = r.dup_bytes.saturating_sub(p.acked.saturating_sub(mss));
-            r.dup_acks = 0;
-            if !r.is_repairing() {
-                r.dup_bytes = 0;
-            }
-        } else if bare && self.snd.has_sent() {
-            r.dup_acks += 1;
-            // What is lost was not delivered, and one segment is missing.
-            let missing = self.snd.lost().max(mss);
-            if r.dup_bytes + mss + missing <= self.snd.outstanding() {
-                r.dup_bytes += mss;
-                p.delivered += mss;
-            }
         }
     }
 
@@ -341,40 +221,6 @@ impl Connection {
         }
     }
 
-    /// The Eifel detection of RFC 3522: an echo older than the first
-    /// retransmission means that the original arrived.
-    fn judge_retransmissions(&mut self, h: &Header) {
-        let (Some(undo_ts), Some(t)) = (self.recovery.undo_ts, h.options.timestamps) else {
-            return;
-        };
-        if self.ts.is_none() {
-            return;
-        }
-        let original = (t.ecr.wrapping_sub(undo_ts) as i32) < 0;
-        match self.recovery.phase {
-            Phase::Open | Phase::Cwr { .. } => {}
-            Phase::Loss { .. } if original => self.undo(),
-            Phase::Fast { point, .. } if original => {
-                if self.snd.una.ge(point) {
-                    self.undo();
-                }
-            }
-            _ => self.recovery.undo_ts = None,
-        }
-    }
-
-    fn undo(&mut self) {
-        self.cc.undo();
-        self.ecn.not_reduced();
-        self.snd.unmark_losses();
-        self.recovery.phase = Phase::Open;
-        self.recovery.dup_acks = 0;
-        self.recovery.dup_bytes = 0;
-        self.recovery.undo_ts = None;
-        self.recovery.undo_left = None;
-        self.counters.undone += 1;
-    }
-
     /// Marks what is lost. Answers the bytes newly marked.
     fn find_losses(&mut self, now: Instant, advanced: bool) -> u32 {
         if !self.sack {
@@ -389,11 +235,12 @@ impl Connection {
                 Phase::Fast { point, .. } => advanced && self.snd.una.lt(point),
                 Phase::Loss { .. } => false,
             };
-            return if needed && self.snd.has_sent() {
-                self.snd.mark_lost(0)
-            } else {
-                0
-            };
+            if !needed || !self.snd.has_sent() {
+                return 0;
+            }
+            let lost = self.snd.mark_lost(0);
+            self.judge_mtu_probe(now);
+            return lost;
         }
         let recovering = self.recovery.is_repairing();
         let srtt = self.srtt();
@@ -403,6 +250,9 @@ impl Connection {
         match wait {
             Some(d) => self.timers.set(Timer::Reorder, now + d),
             None => self.timers.stop(Timer::Reorder),
+        }
+        if lost > 0 {
+            self.judge_mtu_probe(now);
         }
         lost
     }
@@ -460,6 +310,8 @@ impl Connection {
         self.recovery.dup_acks = 0;
         self.recovery.dup_bytes = 0;
         self.recovery.undo_ts = None;
+        self.recovery.frto = Frto::No;
+        self.recovery.unreduced = false;
     }
 
     fn begin_recovery(&mut self, now: Instant, s: &AckSample, sacked_before: u32, acked: u32) {
@@ -478,6 +330,7 @@ impl Connection {
             self.recovery.undo_to = point;
         }
         self.rack.tlp = None;
+        self.pending.tail_probe = false;
         self.timers.stop(Timer::Probe);
         self.counters.recoveries += 1;
     }
@@ -545,7 +398,8 @@ impl Connection {
     /// The retransmission timer ran out with data in flight (RFC 6298
     /// section 5, RFC 8985 section 6.3).
     pub(super) fn lose_all(&mut self, now: Instant) {
-        let first = self.recovery.is_open();
+        let first = self.recovery.is_open() || self.recovery.unreduced;
+        self.recovery.unreduced = false;
         self.cc.on_rto(now, self.in_flight(), first);
         if self.snd.first().is_some_and(|s| s.sacked) {
             // The peer went back on its word (RFC 2018 section 8).
@@ -565,6 +419,9 @@ impl Connection {
             self.recovery.undo_left = Some(0);
             self.recovery.undo_from = self.snd.una;
             self.recovery.undo_to = self.snd.nxt;
+            self.recovery.frto = Frto::Watch;
+        } else if self.recovery.frto == Frto::New {
+            self.recovery.frto = Frto::No;
         }
         self.ecn.reduced();
         self.recovery.phase = Phase::Loss {
@@ -576,6 +433,7 @@ impl Connection {
         self.timers.stop(Timer::Probe);
         self.timers.stop(Timer::Reorder);
         self.pending.first_again = true;
+        self.pending.tail_probe = false;
         self.counters.timeouts += 1;
     }
 

@@ -9,12 +9,15 @@ mod config;
 mod connection;
 pub mod cookie;
 mod counters;
+mod delivered;
 mod ecn;
 mod info;
 mod input;
 pub mod isn;
 mod loss;
 mod output;
+mod parts;
+mod pmtu;
 mod rack;
 mod recv;
 pub mod reset;
@@ -23,6 +26,7 @@ mod send;
 mod timeout;
 mod timers;
 mod tune;
+mod undo;
 mod user;
 
 use std::fmt;
@@ -33,6 +37,7 @@ pub use counters::Counters;
 pub use ecn::Ecn;
 pub use info::{CaState, Info};
 pub use output::write_bare;
+pub use pmtu::MtuProbing;
 
 /// State of a connection (RFC 9293 section 3.3.2). LISTEN is not one of a
 /// connection here: listeners live in the stack.
@@ -121,11 +126,15 @@ pub enum Event {
 #[cfg(test)]
 mod arrival_tests;
 #[cfg(test)]
+mod defect_tests;
+#[cfg(test)]
 mod ecn_tests;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
 mod option_tests;
+#[cfg(test)]
+mod pmtu_tests;
 #[cfg(test)]
 mod rfc5681_tests;
 #[cfg(test)]

@@ -35,8 +35,9 @@ impl Connection {
 
     fn next_packet(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
         // What finds no frame stays pending, and is tried again.
-        if let Some(seq) = self.pending.refusal {
-            let desc = self.emit_bare(now, pool, t, seq, Flags::RST)?;
+        if let Some(seq) = self.pending.refusal
+            && let Some(desc) = self.emit_bare(now, pool, t, seq, Flags::RST)
+        {
             self.pending.refusal = None;
             return Some(desc);
         }
@@ -112,8 +113,16 @@ impl Connection {
     }
 
     fn send_data(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
-        if std::mem::take(&mut self.pending.tail_probe)
-            && let Some(desc) = self.send_tail_probe(now, pool, t)
+        if self.pending.tail_probe {
+            if let Some(desc) = self.send_tail_probe(now, pool, t) {
+                self.pending.tail_probe = false;
+                return Some(desc);
+            }
+            // For want of a frame, or because the kernel has it: once more.
+            self.pending.tail_probe = self.snd.has_sent() && self.timers.is_set(Timer::Retry);
+        }
+        if self.recovery.prefers_new()
+            && let Some(desc) = self.send_new(now, pool, t)
         {
             return Some(desc);
         }
@@ -137,6 +146,14 @@ impl Connection {
     /// New data by the rules of RFC 9293 section 3.8.6.2.1 and the Nagle
     /// algorithm.
     fn send_new(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
+        if self.mtu.wanted && self.mtu_probe_is_due() {
+            if self.mtu_probe_has_to_wait() {
+                return None;
+            }
+            if let Some(desc) = self.send_mtu_probe(now, pool, t) {
+                return Some(desc);
+            }
+        }
         let i = self.snd.sent_count();
         let s = self.snd.next_unsent()?;
         let (len, seq_len, fin, end) = (s.len, s.seq_len(), s.fin, s.end());
@@ -156,6 +173,7 @@ impl Connection {
             return None;
         }
         self.timers.stop(Timer::Persist);
+        self.pending.force = false;
         if outstanding == 0 && self.config.slow_start_after_idle {
             self.cc.on_idle(now.since(self.last_sent_at), self.rto());
         }
@@ -176,7 +194,7 @@ impl Connection {
         let worth = usable >= u32::from(self.snd.mss)
             || (self.snd.max_wnd > 0 && usable >= self.snd.max_wnd.div_ceil(2));
         let idle = self.snd.outstanding() == 0;
-        let forced = idle && std::mem::take(&mut self.pending.force);
+        let forced = idle && self.pending.force;
         if usable > 0 && (worth || forced) {
             let at = usable.min(u32::from(self.snd.mss)) as u16;
             let len = self.snd.get(i).map_or(0, |s| s.len);
@@ -190,7 +208,9 @@ impl Connection {
                     // Its FIN alone does not fit; it follows.
                     self.snd.split_fin(i);
                 }
-                return self.send_segment(now, i, pool, t);
+                let desc = self.send_segment(now, i, pool, t);
+                self.pending.force &= desc.is_none();
+                return desc;
             }
             self.timers.set(Timer::Retry, now + RETRY);
         }
@@ -218,14 +238,14 @@ impl Connection {
 
     /// Sends segment `i` of the queue, for the first time or again: its
     /// payload stands where it is.
-    fn send_segment(
+    pub(super) fn send_segment(
         &mut self,
         now: Instant,
         i: usize,
         pool: &mut Pool,
         t: &Template,
     ) -> Option<TxDesc> {
-        let mss = self.snd.mss;
+        let mss = self.snd.mss.max(self.mtu.sending);
         if self.snd.get(i)?.len > mss && !self.snd.split(i, mss, pool) {
             self.timers.set(Timer::Retry, now + RETRY);
             return None;
@@ -248,15 +268,17 @@ impl Connection {
         let desc = if bare {
             self.emit(now, pool, t, &header)?
         } else {
-            let headroom = self.headroom as usize;
+            let headroom = t.len();
+            let headers = headroom + header.emit_len();
+            if self.snd.get(i)?.held.as_ref()?.len() != headers + len
+                && !self.make_room(i, headers, t, pool)
+            {
+                self.timers.set(Timer::Retry, now + RETRY);
+                return None;
+            }
             let ident = self.next_ident();
             let held = self.snd.get_mut(i)?.held.as_mut()?;
-            let bytes = pool.held_mut(held);
-            let Some(bytes) = bytes.filter(|b| {
-                // The path's headers must still be as long as the room left
-                // for them.
-                b.len() == headroom + header.emit_len() + len && t.len() == headroom
-            }) else {
+            let Some(bytes) = pool.held_mut(held) else {
                 self.timers.set(Timer::Retry, now + RETRY);
                 return None;
             };
@@ -279,12 +301,26 @@ impl Connection {
         Some(desc)
     }
 
+    /// The path's headers are no longer as long as they were when segment `i`
+    /// was written: moves its payload. `false` while the kernel has it, and
+    /// where the frame is too small: the segment goes in parts then.
+    #[cold]
+    fn make_room(&mut self, i: usize, headers: usize, t: &Template, pool: &mut Pool) -> bool {
+        self.headroom = t.len() as u16;
+        let most = pool.max_packet().saturating_sub(headers);
+        if self.snd.get(i).is_some_and(|s| usize::from(s.len) > most) {
+            self.snd.mss = self.snd.mss.min(most as u16);
+            return false;
+        }
+        self.snd.move_payload(i, headers as u16, pool)
+    }
+
     /// Bookkeeping after segment `i` was sent.
     fn sent_segment(&mut self, now: Instant, i: usize, again: bool) {
         let Some(s) = self.snd.get(i) else {
             return;
         };
-        let (seq_len, len, end) = (s.seq_len(), s.len, s.end());
+        let (seq, seq_len, len, end) = (s.seq, s.seq_len(), s.len, s.end());
         let nothing_in_flight = !self.snd.has_sent();
         self.snd.mark_sent(i, now);
         self.last_sent_at = now;
@@ -296,6 +332,7 @@ impl Connection {
             self.counters.bytes_retransmitted += payload;
             self.counters.fast_retransmits += u64::from(self.recovery.is_fast());
             self.recovery.retransmitted(seq_len);
+            self.forget_mtu_probe(seq);
         } else {
             self.recovery.sent(seq_len);
             if self.cork {

@@ -13,6 +13,30 @@ const DUP_THRESH: u32 = 3;
 /// 6.2 step 4).
 const REO_WND_PERSIST: u8 = 16;
 
+/// Segments looked at behind the first that may yet be found lost, for how long
+/// to wait for the last of them; beyond these a bound is taken.
+const LOOK_AHEAD: usize = 32;
+
+/// What one look at the segments in flight brings.
+struct Found {
+    now: Instant,
+    /// Time from a transmission until its segment is lost.
+    allowance: Duration,
+    lost: u32,
+    wait: Option<Duration>,
+}
+
+impl Found {
+    fn is_due(&self, sent_at: Instant) -> bool {
+        sent_at + self.allowance <= self.now
+    }
+
+    fn wait_for(&mut self, sent_at: Instant) {
+        let left = (sent_at + self.allowance).since(self.now);
+        self.wait = self.wait.max(Some(left));
+    }
+}
+
 /// RACK's variables (RFC 8985 section 5.3).
 #[derive(Clone, Debug)]
 pub struct Rack {
@@ -91,6 +115,12 @@ impl Rack {
         }
     }
 
+    /// What was taken for the delivery of a retransmission was that of the
+    /// original: nothing is known of what was sent later.
+    pub const fn forget_delivery(&mut self) {
+        self.seen = false;
+    }
+
     /// A recovery has ended: the widened window wears off.
     pub const fn recovery_ended(&mut self) {
         self.reo_wnd_persist = self.reo_wnd_persist.saturating_sub(1);
@@ -133,28 +163,78 @@ impl Rack {
             return (0, None);
         }
         let allowance = self.rtt + self.reo_wnd(snd, in_recovery, min_rtt, srtt);
-        let (mut lost, mut wait) = (0, None::<Duration>);
-        for i in 0..snd.sent_count() {
-            let Some(s) = snd.get(i) else { break };
-            if s.sacked || (s.lost && !s.retransmitted) {
-                continue;
-            }
-            if !sent_after(self.xmit_at, self.end, s.sent_at, s.end()) {
-                if s.sent == 1 {
-                    // Segments never sent again lie in the order of sending.
+        let mut found = Found {
+            now,
+            allowance,
+            lost: 0,
+            wait: None,
+        };
+        self.judge_first_transmissions(snd, &mut found);
+        self.judge_further_transmissions(snd, &mut found);
+        (found.lost, found.wait)
+    }
+
+    /// Segments never sent again lie in the order of sending: what has been
+    /// judged is not looked at again.
+    fn judge_first_transmissions(&self, snd: &mut Send, found: &mut Found) {
+        let mut i = snd.judged();
+        let mut waiting = 0;
+        while let Some(s) = snd.get(i).filter(|_| i < snd.sent_count()) {
+            if s.sent == 1 && !s.sacked && !s.lost {
+                if !sent_after(self.xmit_at, self.end, s.sent_at, s.end()) {
                     break;
                 }
-                continue;
+                let sent_at = s.sent_at;
+                if found.is_due(sent_at) {
+                    found.lost += snd.mark_lost(i);
+                } else {
+                    found.wait_for(sent_at);
+                    waiting += 1;
+                }
+            } else if waiting > 0 {
+                waiting += 1;
             }
-            let due = s.sent_at + allowance;
-            if due <= now {
-                lost += snd.mark_lost(i);
-            } else {
-                let left = due.since(now);
-                wait = Some(wait.map_or(left, |w| w.max(left)));
+            #[cfg(test)]
+            {
+                snd.looks += 1;
+            }
+            i += 1;
+            if waiting == 0 {
+                snd.set_judged(i);
+            } else if waiting == LOOK_AHEAD {
+                // None of those behind waits longer than this.
+                found.wait_for(self.xmit_at);
+                break;
             }
         }
-        (lost, wait)
+    }
+
+    /// As for first transmissions, in a list that is kept for this.
+    fn judge_further_transmissions(&self, snd: &mut Send, found: &mut Found) {
+        let mut k = 0;
+        while let Some((at, i)) = snd.resent(k) {
+            #[cfg(test)]
+            {
+                snd.looks += 1;
+            }
+            let waits = i.and_then(|i| Some((i, snd.get(i)?.end())));
+            match waits {
+                Some((_, end)) if !sent_after(self.xmit_at, self.end, at, end) => break,
+                Some((i, _)) if found.is_due(at) => found.lost += snd.mark_lost(i),
+                Some(_) => found.wait_for(at),
+                None => {}
+            }
+            let over = waits.is_none() || found.is_due(at);
+            if k == 0 && over {
+                snd.forget_resent();
+                continue;
+            }
+            k += 1;
+            if k == LOOK_AHEAD {
+                found.wait_for(self.xmit_at);
+                break;
+            }
+        }
     }
 
     /// Section 6.3: on a time-out, what is lost beside the first segment.
@@ -175,3 +255,7 @@ impl Rack {
 fn sent_after(t1: Instant, seq1: SeqNumber, t2: Instant, seq2: SeqNumber) -> bool {
     t1 > t2 || (t1 == t2 && seq1.gt(seq2))
 }
+
+#[cfg(test)]
+#[path = "rack_tests.rs"]
+mod tests;

@@ -486,6 +486,23 @@ impl Receive {
         Ok(())
     }
 
+    /// The stream ends at `end`: what waits out of order from behind it is
+    /// freed.
+    pub fn cut(&mut self, end: SeqNumber, pool: &mut Pool) {
+        while self.early.back().is_some_and(|e| e.seq.ge(end)) {
+            if let Some(e) = self.early.pop_back() {
+                pool.free(e.packet);
+            }
+        }
+        if let Some(last) = self.early.back_mut() {
+            last.packet.truncate(end.distance(last.seq).max(0) as usize);
+        }
+        self.ranges.retain(|r| r.0.lt(end));
+        if let Some(last) = self.ranges.last_mut() {
+            last.1 = last.1.min(end);
+        }
+    }
+
     /// Frees everything out of order: it will not be delivered.
     pub fn forget_early(&mut self, pool: &mut Pool) {
         for e in self.early.drain(..) {

@@ -91,6 +91,15 @@ pub struct Send {
     retransmitted: u32,
     /// No lost segment that has to be sent again lies before this index.
     hint: usize,
+    /// Before this index no segment waits to be judged by its first
+    /// transmission: each was delivered, found lost, or sent again.
+    judged: usize,
+    /// Transmissions other than the first, in their order: when, and of which
+    /// segment. Those overtaken by events are dropped when they come up.
+    resent: VecDeque<(Instant, SeqNumber)>,
+    /// Segments looked at by loss detection.
+    #[cfg(test)]
+    pub looks: u64,
 }
 
 /// Frames that sending leaves to receiving: without them no acknowledgement
@@ -120,6 +129,10 @@ impl Send {
             lost: 0,
             retransmitted: 0,
             hint: 0,
+            judged: 0,
+            resent: VecDeque::new(),
+            #[cfg(test)]
+            looks: 0,
         }
     }
 
@@ -258,15 +271,21 @@ impl Send {
         let Some(s) = self.segments.get_mut(i) else {
             return;
         };
-        let len = s.seq_len();
+        let (seq, len) = (s.seq, s.seq_len());
         s.sent = s.sent.saturating_add(1);
         s.sent_at = now;
         if first_time {
             self.sent = i + 1;
             self.nxt = s.end();
-        } else if s.lost && !s.retransmitted {
+            return;
+        }
+        if s.lost && !s.retransmitted {
             s.retransmitted = true;
             self.retransmitted += len;
+        }
+        self.resent.push_back((now, seq));
+        if self.resent.len() > 2 * self.sent + 16 {
+            self.list_resent();
         }
     }
 
@@ -329,6 +348,7 @@ impl Send {
         }
         self.lost = 0;
         self.retransmitted = 0;
+        self.judge_again();
     }
 
     /// The receiver may have dropped what it selectively acknowledged
@@ -338,6 +358,52 @@ impl Send {
             s.sacked = false;
         }
         self.sacked = 0;
+        self.judge_again();
+    }
+
+    /// What had been judged has to be judged anew.
+    fn judge_again(&mut self) {
+        self.judged = 0;
+        self.list_resent();
+    }
+
+    fn list_resent(&mut self) {
+        self.resent.clear();
+        for s in self.segments.range(..self.sent) {
+            if s.sent > 1 && !s.sacked && (!s.lost || s.retransmitted) {
+                self.resent.push_back((s.sent_at, s.seq));
+            }
+        }
+        self.resent.make_contiguous().sort_by_key(|r| r.0);
+    }
+
+    /// The first segment that may wait to be judged by its first transmission,
+    /// and behind it all that do.
+    pub const fn judged(&self) -> usize {
+        self.judged
+    }
+
+    /// All segments before index `i` have been judged by their first
+    /// transmission.
+    pub const fn set_judged(&mut self, i: usize) {
+        self.judged = i;
+    }
+
+    /// The `k`-th transmission that was not a first one: when it was, and the
+    /// index of the segment if it still waits for the outcome.
+    pub fn resent(&self, k: usize) -> Option<(Instant, Option<usize>)> {
+        let &(at, seq) = self.resent.get(k)?;
+        let i = self.index_of(seq);
+        let waits = i < self.sent
+            && self.segments.get(i).is_some_and(|s| {
+                s.seq == seq && s.sent_at == at && !s.sacked && (!s.lost || s.retransmitted)
+            });
+        Some((at, waits.then_some(i)))
+    }
+
+    /// Drops the first of them.
+    pub fn forget_resent(&mut self) {
+        self.resent.pop_front();
     }
 
     /// The first lost segment that has not been sent again.
@@ -367,6 +433,7 @@ impl Send {
         let s = self.segments.pop_front()?;
         self.sent -= 1;
         self.hint = self.hint.saturating_sub(1);
+        self.judged = self.judged.saturating_sub(1);
         self.queued -= u32::from(s.len);
         let len = s.seq_len();
         if s.sacked {
@@ -427,10 +494,104 @@ impl Send {
         s.len = at;
         s.sum = sums.0;
         s.held = Some(pool.hold(first));
+        let again = s.sent > 1;
         self.segments.insert(i + 1, tail);
         if i < self.sent {
             self.sent += 1;
         }
+        if i < self.judged {
+            self.judged += 1;
+        }
+        if again {
+            self.list_resent();
+        }
+        true
+    }
+
+    /// Makes unsent segment `i` and those behind it one of `len` payload bytes
+    /// behind `headers` bytes of headers, in a frame of its own. `false` if
+    /// there is no frame for that, or not so much payload before a FIN.
+    pub fn merge(&mut self, i: usize, len: u16, headers: u16, pool: &mut Pool) -> bool {
+        if i < self.sent || usize::from(headers) + usize::from(len) > pool.max_packet() {
+            return false;
+        }
+        let (mut count, mut sum) = (0, 0);
+        for s in self.segments.range(i..) {
+            if s.fin || s.syn || s.held.is_none() {
+                return false;
+            }
+            count += 1;
+            sum += u32::from(s.len);
+            if sum >= u32::from(len) {
+                break;
+            }
+        }
+        let Some(beyond) = sum.checked_sub(u32::from(len)) else {
+            return false;
+        };
+        let last = i + count - 1;
+        if beyond > 0 {
+            let keep = self.segments.get(last).map_or(0, |s| s.len) - beyond as u16;
+            if !self.split(last, keep, pool) {
+                return false;
+            }
+        }
+        let Some(mut packet) = pool.alloc_above(reserve(pool)) else {
+            return false;
+        };
+        packet.set_range(PACKET_START, headers + len);
+        let mut at = usize::from(headers);
+        for s in self.segments.range_mut(i..=last) {
+            if let Some(held) = s.held.take() {
+                let n = usize::from(s.len);
+                match pool.unhold(held) {
+                    Ok(from) => {
+                        let bytes = pool.bytes(&from);
+                        pool.bytes_mut(&mut packet)[at..at + n]
+                            .copy_from_slice(&bytes[bytes.len() - n..]);
+                        pool.free(from);
+                    }
+                    // Never sent, so never with the kernel.
+                    Err(held) => pool.release(held),
+                }
+                at += n;
+            }
+        }
+        pool.count_copy(usize::from(len));
+        let sum = Sum::of(&pool.bytes(&packet)[usize::from(headers)..]);
+        self.segments.drain(i + 1..=last);
+        if let Some(s) = self.segments.get_mut(i) {
+            s.len = len;
+            s.sum = sum;
+            s.held = Some(pool.hold(packet));
+        }
+        true
+    }
+
+    /// Moves the payload of segment `i` to where `headers` bytes precede it.
+    /// `false` while the kernel transmits it.
+    pub fn move_payload(&mut self, i: usize, headers: u16, pool: &mut Pool) -> bool {
+        let Some(s) = self.segments.get_mut(i) else {
+            return false;
+        };
+        let Some(held) = s.held.take() else {
+            return false;
+        };
+        let before = (held.len() as u16).saturating_sub(s.len);
+        let mut packet = match pool.unhold(held) {
+            Ok(p) => p,
+            Err(held) => {
+                s.held = Some(held);
+                return false;
+            }
+        };
+        packet.set_range(PACKET_START, headers.max(before) + s.len);
+        let from = usize::from(before)..usize::from(before + s.len);
+        pool.bytes_mut(&mut packet)
+            .copy_within(from, usize::from(headers));
+        pool.count_copy(usize::from(s.len));
+        packet.set_range(PACKET_START, headers + s.len);
+        s.held = Some(pool.hold(packet));
         true
     }
 
@@ -504,7 +665,8 @@ impl Send {
                 pool.release(h);
             }
         }
-        (self.sent, self.queued, self.hint) = (0, 0, 0);
+        (self.sent, self.queued, self.hint, self.judged) = (0, 0, 0, 0);
+        self.resent.clear();
         (self.sacked, self.lost, self.retransmitted) = (0, 0, 0);
     }
 }

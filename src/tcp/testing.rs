@@ -220,6 +220,8 @@ pub struct Pair {
     /// Packets to mark, if they can be: likewise.
     pub mark: Vec<(bool, u64)>,
     nth: [u64; 2],
+    /// Segments of `a` longer than this, TCP header included, vanish.
+    pub black_hole: usize,
 }
 
 impl Pair {
@@ -235,6 +237,7 @@ impl Pair {
             swallow: Vec::new(),
             mark: Vec::new(),
             nth: [0; 2],
+            black_hole: usize::MAX,
         }
     }
 
@@ -255,6 +258,9 @@ impl Pair {
     fn put(&mut self, from_a: bool, ecn: u8, bytes: Vec<u8>) {
         let nth = &mut self.nth[usize::from(from_a)];
         *nth += 1;
+        if from_a && bytes.len() > self.black_hole {
+            return;
+        }
         if self.swallow.contains(&(from_a, *nth)) || self.rng.chance(self.faults.loss) {
             return;
         }

@@ -491,9 +491,11 @@ fn a_smaller_path_is_taken_and_nothing_is_lost() {
     p.a.to_send = pattern(100_000);
     p.settle();
     let una = p.a.c().snd.una;
-    p.a.c().handle_path_mtu(1160, una + 9_999_999);
+    let now = p.now;
+    p.a.c().handle_path_mtu(now, 1160, una + 9_999_999);
     assert_eq!(p.a.c().info().snd_mss, 1448, "not in flight: not believed");
-    p.a.c().handle_path_mtu(1160, una);
+    let now = p.now;
+    p.a.c().handle_path_mtu(now, 1160, una);
     assert_eq!(p.a.c().info().snd_mss, 1148);
     let n = p.a.log.len();
     assert!(p.run_until(20 * SEC, |p| p.b.received.len() == 100_000));

@@ -29,6 +29,7 @@ impl Connection {
                 Timer::Keepalive => self.keepalive_timeout(now, pool),
                 Timer::Ack => self.ack.now = true,
                 Timer::Cork => self.push(),
+                Timer::Raise => self.raise_timeout(),
                 // Polling for output is all it takes.
                 Timer::Retry => {}
             }
@@ -44,7 +45,7 @@ impl Connection {
         let limit = match self.state {
             State::SynSent => self.config.syn_retries,
             State::SynReceived => self.config.synack_retries,
-            _ => self.config.retries,
+            _ => self.retries(),
         };
         if self.timeouts >= limit || self.user_timeout_passed(now) {
             self.give_up(pool);
@@ -55,10 +56,21 @@ impl Connection {
             self.snd.mark_lost(0);
             self.counters.timeouts += 1;
         } else {
+            self.suspect_black_hole();
             self.lose_all(now);
         }
         self.rtt.back_off();
         self.rearm_rto(now);
+    }
+
+    /// Time-outs in a row that end the connection. One that the application
+    /// has closed ends earlier, and answers to probes do not keep it.
+    fn retries(&self) -> u8 {
+        if self.recv_closed {
+            self.config.orphan_retries.min(self.config.retries)
+        } else {
+            self.config.retries
+        }
     }
 
     /// RFC 5482.
@@ -79,7 +91,7 @@ impl Connection {
         if !self.snd.has_unsent() || self.snd.outstanding() > 0 {
             return;
         }
-        if self.timeouts >= self.config.retries || self.user_timeout_passed(now) {
+        if self.timeouts >= self.retries() || self.user_timeout_passed(now) {
             self.give_up(pool);
             return;
         }

@@ -26,9 +26,11 @@ pub enum Timer {
     Close,
     /// A partial segment has been held back long enough.
     Cork,
+    /// Larger segments are to be tried again (RFC 8899 section 5.1.1).
+    Raise,
 }
 
-const COUNT: usize = 9;
+const COUNT: usize = 10;
 
 /// All timers, in the order in which those due at once are handled.
 pub const ALL: [Timer; COUNT] = [
@@ -39,6 +41,7 @@ pub const ALL: [Timer; COUNT] = [
     Timer::Persist,
     Timer::Keepalive,
     Timer::Cork,
+    Timer::Raise,
     Timer::Retry,
     Timer::Ack,
 ];

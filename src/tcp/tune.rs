@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Config;
-use super::connection::{Connection, MIN_MSS, TIMESTAMPS_LEN};
+use super::connection::{Connection, MIN_MSS};
 use super::timers::Timer;
 use crate::congestion::Algorithm;
 use crate::time::Instant;
@@ -47,11 +47,7 @@ impl Connection {
         if self.snd.first().is_some_and(|s| s.syn && s.sent == 0) {
             self.mss = self.mss.min(most);
         }
-        let options = if self.ts.is_some() { TIMESTAMPS_LEN } else { 0 };
-        if most - options < self.snd.mss {
-            self.snd.mss = most - options;
-            self.cc.set_smss(u32::from(self.snd.mss));
-        }
+        self.cap_size(most);
     }
 
     /// Idle time before the first keepalive probe, or none at all (RFC 9293

@@ -272,7 +272,9 @@ pub fn ceiling(args: &CeilingArgs) -> Result<(), Failure> {
     report
         .conditions
         .add("payload", format!("{payload} bytes a frame, {work}"));
-    report.conditions.add("MTU", format!("{} bytes", args.ends.mtu.get()));
+    report
+        .conditions
+        .add("MTU", format!("{} bytes", args.ends.mtu.get()));
     report.conditions.add(
         "window",
         format!(

@@ -1,0 +1,66 @@
+//! What a connection remembers besides its two halves.
+
+use super::Reason;
+use crate::time::Instant;
+use crate::wire::tcp::SeqNumber;
+
+/// Timestamps (RFC 7323 section 3), once both ends have agreed on them.
+#[derive(Clone, Copy, Debug)]
+pub struct TimestampState {
+    /// TS.Recent.
+    pub recent: u32,
+    /// When it was set: it is void after 24 days without one.
+    pub recent_at: Instant,
+}
+
+/// What is owed to the peer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AckState {
+    /// An acknowledgement is due at the end of this batch.
+    pub now: bool,
+    /// Payload bytes received since the last acknowledgement.
+    pub unacked: u32,
+    /// Acknowledgements still to be sent without delay.
+    pub quick: u8,
+    /// Last.ACK.sent (RFC 7323 section 4.3).
+    pub last_sent: SeqNumber,
+    /// Largest payload received: what the peer's segments look like.
+    pub rcv_mss: u16,
+    /// Rate limit of challenge acknowledgements (RFC 5961 section 7).
+    pub challenges: u8,
+    pub challenge_since: Instant,
+}
+
+/// Segments to be sent out of the ordinary order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pending {
+    /// A reset: the connection was aborted.
+    pub reset: bool,
+    /// A tail loss probe (RFC 8985 section 7.3).
+    pub tail_probe: bool,
+    /// An empty segment at SND.UNA - 1: keepalive or zero-window probe.
+    pub probe: bool,
+    /// What fits a window too small for a whole segment.
+    pub force: bool,
+    /// The first segment, whatever the congestion window says: a time-out.
+    pub first_again: bool,
+    /// The last segment although it is not full: the application wants it
+    /// out, or it has waited long enough.
+    pub push: bool,
+    /// A reset in answer to a segment that is not of this connection: its
+    /// sequence number.
+    pub refusal: Option<SeqNumber>,
+}
+
+/// Events not yet polled.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Events {
+    pub connected: bool,
+    /// `connected` waits for the peer's first bytes.
+    pub deferred: bool,
+    pub readable: bool,
+    pub writable: bool,
+    pub peer_closed: bool,
+    pub closed: Option<Reason>,
+    pub closed_told: bool,
+}
