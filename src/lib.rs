@@ -16,6 +16,7 @@ pub mod frame;
 pub mod link;
 pub mod stack;
 pub mod stats;
+mod sync;
 pub mod tcp;
 pub mod time;
 pub mod transfer;

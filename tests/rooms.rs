@@ -11,13 +11,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("stats", &[]),
     ("wire", &[]),
     ("frame", &[]),
+    // What threads share is made of; checked by `models/`.
+    ("sync", &[]),
     ("congestion", &["time"]),
     ("tcp", &["congestion", "frame", "stats", "time", "wire"]),
     (
         "stack",
         &["congestion", "frame", "stats", "tcp", "time", "wire"],
     ),
-    ("link", &["frame", "stats", "time"]),
+    ("link", &["frame", "stats", "sync", "time"]),
     ("xdp", &["frame", "link", "stats", "time"]),
     (
         "engine",
@@ -27,6 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "link",
             "stack",
             "stats",
+            "sync",
             "tcp",
             "time",
             "wire",

@@ -10,7 +10,9 @@ mod end;
 pub mod fields;
 pub mod http;
 mod input;
+pub mod packetdrill;
 pub mod pair;
+pub mod serve;
 pub mod settings;
 pub mod stack;
 pub mod toml;
@@ -25,7 +27,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("cookie", cookie::run),
     ("fields", fields::run),
     ("http", http::run),
+    ("packetdrill", packetdrill::run),
     ("pair", pair::run),
+    ("serve", serve::run),
     ("settings", settings::run),
     ("stack", stack::run),
     ("toml", toml::run),

@@ -6,12 +6,10 @@
 //! to all.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-
-use crossbeam::queue::ArrayQueue;
 
 use super::Waker;
 use super::core::Core;
+use super::ring::Ring;
 use crate::frame::{PACKET_START, Packet, TxDesc};
 use crate::stack::demux::Foreign;
 use crate::stack::icmp::Report;
@@ -33,71 +31,47 @@ pub(super) struct Moved {
 }
 
 /// One engine's place in the ring.
-pub struct Handover {
-    incoming: Arc<ArrayQueue<Moved>>,
-    next: Arc<ArrayQueue<Moved>>,
-    next_waker: Waker,
-    place: usize,
-    /// Engines other than this one.
-    others: usize,
-}
+pub struct Handover(Ring<Moved>);
 
 impl Handover {
     /// A ring of engines with these wakers; each engine's queue holds
     /// `capacity` frames. One engine alone has nobody to hand over to.
     #[must_use]
     pub fn ring(wakers: &[Waker], capacity: usize) -> Vec<Self> {
-        let queues: Vec<_> = wakers
-            .iter()
-            .map(|_| Arc::new(ArrayQueue::new(capacity.max(1))))
-            .collect();
-        let next = |i| (i + 1) % wakers.len();
-        (0..wakers.len())
-            .map(|i| Self {
-                incoming: Arc::clone(&queues[i]),
-                next: Arc::clone(&queues[next(i)]),
-                next_waker: wakers[next(i)].clone(),
-                place: i,
-                others: wakers.len() - 1,
-            })
-            .collect()
+        Ring::new(wakers, capacity).into_iter().map(Self).collect()
     }
 
     /// How many engines a frame that came from the link may be passed to.
     pub(super) const fn others(&self) -> usize {
-        self.others
+        self.0.others()
     }
 
     pub(super) fn pop(&self) -> Option<Moved> {
-        self.incoming.pop()
+        self.0.pop()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.incoming.is_empty()
+        self.0.is_empty()
     }
 
     /// Which of how many engines this is.
     pub(super) const fn share(&self) -> (usize, usize) {
-        (self.place, self.others + 1)
+        (self.0.place(), self.0.others() + 1)
     }
 
     pub(super) fn has_room(&self) -> bool {
-        !self.next.is_full()
+        self.0.has_room()
     }
 
     /// Passes something on to the next engine; `false` if its queue is full.
     pub(super) fn pass(&self, what: What, hops: usize) -> bool {
-        let passed = self.next.push(Moved { what, hops }).is_ok();
-        if passed {
-            self.next_waker.wake();
-        }
-        passed
+        self.0.pass(Moved { what, hops }).is_ok()
     }
 }
 
 impl std::fmt::Debug for Handover {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Handover(to {} others)", self.others)
+        write!(f, "Handover(to {} others)", self.others())
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use crossbeam::queue::ArrayQueue;
 
 use super::Waker;
+use super::gate::Gate;
+use crate::sync::{Arc, ArrayQueue};
 
 struct Shared<M> {
     queue: ArrayQueue<M>,
-    closed: AtomicBool,
+    /// Who puts a message into the queue is inside: nothing comes after it is
+    /// closed.
+    gate: Gate,
 }
 
 /// The sending side: any number of clones, in any thread.
@@ -42,10 +42,11 @@ impl<M: Send> Mailbox<M> {
     /// # Errors
     /// The message itself, when the mailbox is full or the engine is gone.
     pub fn send(&self, message: M) -> Result<(), M> {
-        if self.is_closed() {
+        let Some(inside) = self.shared.gate.enter() else {
             return Err(message);
-        }
+        };
         self.shared.queue.push(message)?;
+        drop(inside);
         self.waker.wake();
         Ok(())
     }
@@ -65,7 +66,7 @@ impl<M: Send> Mailbox<M> {
     /// Whether the engine is gone, so that no message will be read.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.shared.closed.load(Ordering::Acquire)
+        self.shared.gate.is_closed()
     }
 
     /// Wakes and stops the engine.
@@ -91,7 +92,7 @@ impl<M: Send> Inbox<M> {
         Ok(Self {
             shared: Arc::new(Shared {
                 queue: ArrayQueue::new(capacity.max(1)),
-                closed: AtomicBool::new(false),
+                gate: Gate::new(),
             }),
             waker: Waker::new()?,
         })
@@ -128,9 +129,9 @@ impl<M: Send> Inbox<M> {
 
 impl<M> Inbox<M> {
     /// From now on senders get their messages back. What is in the queue
-    /// stays there.
+    /// stays there, and is all: no message is on its way any more.
     pub fn close(&self) {
-        self.shared.closed.store(true, Ordering::Release);
+        self.shared.gate.close();
     }
 }
 

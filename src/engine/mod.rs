@@ -5,10 +5,12 @@ mod clock;
 mod config;
 mod context;
 mod core;
+mod gate;
 mod handover;
 mod mailbox;
 pub mod netlink;
 pub mod ports;
+mod ring;
 mod run;
 pub mod sim;
 

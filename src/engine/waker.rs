@@ -1,19 +1,15 @@
 //! How other threads wake a sleeping engine, at no cost while it is awake.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::os::fd::BorrowedFd;
 
-use rustix::event::{EventfdFlags, eventfd};
+use crate::link::sleep::Sleeper;
+use crate::sync::{Arc, AtomicBool, Event, Ordering};
 
 #[derive(Debug)]
 struct Shared {
-    /// Set while the engine sleeps or is about to: who finds it set has to
-    /// write to `event`.
-    asleep: AtomicBool,
+    sleeper: Sleeper,
     stop: AtomicBool,
-    event: OwnedFd,
 }
 
 /// Wakes an engine, and asks it to stop. Any number of clones, in any thread.
@@ -21,30 +17,24 @@ struct Shared {
 pub struct Waker(Arc<Shared>);
 
 impl Waker {
-    pub(super) fn new() -> io::Result<Self> {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    /// Of an engine that does not sleep.
+    ///
+    /// # Errors
+    /// When the operating system has no file descriptor for the wake-up.
+    pub fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(Shared {
-            asleep: AtomicBool::new(false),
+            sleeper: Sleeper::new()?,
             stop: AtomicBool::new(false),
-            event,
         })))
     }
 
     /// Makes the engine look at its queues. To be called after something was
     /// put into one.
     pub fn wake(&self) {
-        // Pairs with the fence in `prepare_sleep`: either the engine sees
-        // what was queued, or this thread sees that the engine sleeps.
-        fence(Ordering::SeqCst);
-        if self.0.asleep.load(Ordering::Relaxed) && self.0.asleep.swap(false, Ordering::Relaxed) {
-            // Fails only when the counter is at its end, and then there are
-            // wake-ups enough.
-            let _ = rustix::io::write(&self.0.event, &1u64.to_ne_bytes());
-        }
+        self.0.sleeper.wake();
     }
 
-    /// Asks for an orderly stop, as [`Context::stop`](super::Context::stop)
-    /// does.
+    /// Asks for an orderly stop, as `Context::stop` does.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Release);
         self.wake();
@@ -62,27 +52,24 @@ impl Waker {
     /// something to do or a stop was asked for. To be followed by
     /// [`awake`](Self::awake).
     pub(super) fn prepare_sleep(&self, stopping: bool, work_waits: impl FnOnce() -> bool) -> bool {
-        self.0.asleep.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if !work_waits() && (stopping || !self.stop_requested()) {
-            return true;
-        }
-        self.awake();
-        false
+        self.0
+            .sleeper
+            .prepare(|| work_waits() || (!stopping && self.stop_requested()))
     }
 
     /// The engine is awake: nobody needs to wake it.
     pub(super) fn awake(&self) {
-        if !self.0.asleep.swap(false, Ordering::Relaxed) {
-            // Somebody wrote, or is about to: the latter costs one needless
-            // wake-up later.
-            let _ = rustix::io::read(&self.0.event, &mut [0u8; 8]);
-        }
+        self.0.sleeper.awake();
+    }
+
+    /// Signalled when somebody wants the engine awake.
+    pub(super) fn event(&self) -> &Event {
+        self.0.sleeper.event()
     }
 
     /// Readable when somebody wants the engine awake.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.0.event.as_fd()
+        self.event().as_fd()
     }
 }
 

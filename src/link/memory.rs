@@ -6,16 +6,15 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use crossbeam::queue::ArrayQueue;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Link;
+use super::sleep::Sleeper;
 use crate::frame::{PACKET_START, Packet, Pool, TxDesc};
+use crate::sync::{Arc, ArrayQueue};
 use crate::time::Instant;
 
 /// One direction.
@@ -24,10 +23,8 @@ struct Wire {
     packets: ArrayQueue<Vec<u8>>,
     /// Empty buffers, used again.
     spare: ArrayQueue<Vec<u8>>,
-    /// The receiver sleeps or is about to: who finds this set writes to
-    /// `event`.
-    asleep: AtomicBool,
-    event: OwnedFd,
+    /// The receiver.
+    sleeper: Sleeper,
 }
 
 impl Wire {
@@ -35,18 +32,8 @@ impl Wire {
         Ok(Arc::new(Self {
             packets: ArrayQueue::new(capacity),
             spare: ArrayQueue::new(capacity),
-            asleep: AtomicBool::new(false),
-            event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            sleeper: Sleeper::new()?,
         }))
-    }
-
-    fn wake(&self) {
-        // Pairs with the fence in `wait`: one side sees the other.
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
-            // Fails only when the counter is full: then it is readable.
-            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
-        }
     }
 }
 
@@ -132,22 +119,20 @@ impl Link for MemoryLink {
             pool.complete(desc);
         }
         if sent {
-            self.outgoing.wake();
+            self.outgoing.sleeper.wake();
         }
     }
 
     fn wait(&mut self, timeout: Duration, wakers: &[BorrowedFd<'_>]) -> io::Result<()> {
-        self.incoming.asleep.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        let result = if self.incoming.packets.is_empty() {
-            sleep(timeout, self.incoming.event.as_fd(), wakers)
-        } else {
-            Ok(())
-        };
-        if !self.incoming.asleep.swap(false, Ordering::Relaxed) {
-            let _ = rustix::io::read(&self.incoming.event, &mut [0u8; 8]);
+        let Wire {
+            packets, sleeper, ..
+        } = &*self.incoming;
+        if !sleeper.prepare(|| !packets.is_empty()) {
+            return Ok(());
         }
-        result
+        let slept = sleep(timeout, sleeper.event().as_fd(), wakers);
+        sleeper.awake();
+        slept
     }
 }
 
@@ -186,6 +171,8 @@ fn sleep(timeout: Duration, event: BorrowedFd<'_>, wakers: &[BorrowedFd<'_>]) ->
 mod tests {
     use super::*;
     use crate::frame::Region;
+    use rustix::event::{EventfdFlags, eventfd};
+    use std::os::fd::AsFd;
     use std::thread;
 
     const NOW: Instant = Instant::ZERO;

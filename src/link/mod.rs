@@ -4,6 +4,7 @@
 pub mod fault;
 mod memory;
 mod pcap;
+pub(crate) mod sleep;
 
 pub use fault::{FaultLink, FaultSettings};
 pub use memory::MemoryLink;

@@ -1,0 +1,2 @@
+#[path = "../../src/link/sleep.rs"]
+pub mod sleep;
