@@ -60,7 +60,7 @@ fn a_stop_is_seen_awake_or_asleep() {
 #[test]
 fn a_gate_is_closed_behind_the_last_one() {
     models::check(|| {
-        let gate = Arc::new(Gate::new());
+        let gate = Arc::new(Gate::default());
         let done = Arc::new(AtomicUsize::new(0));
         let guests: Vec<_> = (0..2)
             .map(|_| {

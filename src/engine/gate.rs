@@ -15,12 +15,14 @@ pub struct Gate(AtomicUsize);
 #[derive(Debug)]
 pub struct Inside<'a>(&'a Gate);
 
-impl Gate {
+impl Default for Gate {
     /// Open.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self(AtomicUsize::new(0))
     }
+}
 
+impl Gate {
     /// Goes in, unless it is closed.
     #[inline]
     pub fn enter(&self) -> Option<Inside<'_>> {

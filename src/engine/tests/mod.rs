@@ -4,6 +4,7 @@ mod connections;
 mod listening;
 mod messages;
 mod stopping;
+mod waking;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
