@@ -243,9 +243,15 @@ impl<M: Send> Context<'_, M> {
     /// Copies `data` to be sent: how many bytes were taken. When not all,
     /// [`writable`](super::Application::writable) follows.
     pub fn send(&mut self, flow: Flow, data: &[u8]) -> usize {
-        let taken = self
-            .with(flow, |conn, pool| conn.send(pool, data))
-            .unwrap_or(0);
+        let queue = self.has_to_queue();
+        let send = |conn: &mut Connection, pool: &mut _| {
+            if queue && conn.send_room() > 0 {
+                conn.want_room();
+                return 0;
+            }
+            conn.send(pool, data)
+        };
+        let taken = self.with(flow, send).unwrap_or(0);
         if taken < data.len() {
             self.note_starved(flow);
         }
@@ -273,8 +279,15 @@ impl<M: Send> Context<'_, M> {
     /// follows.
     #[must_use = "a packet that is dropped is lost to its pool"]
     pub fn prepare(&mut self, flow: Flow) -> Option<Packet> {
+        let queue = self.has_to_queue();
         let core = &mut *self.core;
-        let packet = core.stack.flows.get_mut(flow)?.conn.prepare(&mut core.pool);
+        let conn = &mut core.stack.flows.get_mut(flow)?.conn;
+        let packet = if queue && conn.send_room() > 0 {
+            conn.want_room();
+            None
+        } else {
+            conn.prepare(&mut core.pool)
+        };
         if packet.is_none() {
             self.note_starved(flow);
         }
@@ -381,6 +394,13 @@ impl<M: Send> Context<'_, M> {
         let result = change(&mut slot.conn, &mut core.pool);
         core.stack.touch(flow.index() as u32);
         Some(result)
+    }
+
+    /// Whether others wait for frames, and it is not their turn: who has
+    /// frames already must not be given the next ones for ever.
+    #[inline]
+    fn has_to_queue(&self) -> bool {
+        !self.core.starved.is_empty() && !self.core.feeding
     }
 
     /// The application was refused: if for want of frames, not of room, no

@@ -20,6 +20,8 @@ pub(super) struct Core<M> {
     pub timers: AppTimers,
     /// Flows whose application was refused a frame while they had room.
     pub starved: VecDeque<Flow>,
+    /// One of them is being told that there are frames again.
+    pub feeding: bool,
     pub stop_asked: bool,
     pub counters: EngineCounters,
 }

@@ -14,6 +14,7 @@ use crate::stack::iface::Interface;
 use crate::stack::output::Left;
 use crate::stack::{self, Stack, Tell};
 use crate::stats::{EngineCounters, Publisher, Snapshot};
+use crate::tcp;
 use crate::time::Instant;
 
 /// Messages taken in a turn.
@@ -112,6 +113,7 @@ impl<L: Link, A: Application> Engine<L, A> {
                 inbox: parts.inbox,
                 timers: AppTimers::new(),
                 starved: VecDeque::new(),
+                feeding: false,
                 stop_asked: false,
                 counters: EngineCounters::default(),
             },
@@ -357,10 +359,8 @@ impl<L: Link, A: Application> Engine<L, A> {
 
     /// Frames are there again: those that were refused some may go on.
     fn feed_starved(&mut self) {
-        let pool = &self.core.pool;
-        // More than a sender has to leave alone, so that some progress comes
-        // of it.
-        let enough = pool.region().chunks() as usize / 8 + BURST;
+        // One frame is enough: whoever waits may be what holds up the others.
+        let enough = tcp::reserve(&self.core.pool);
         for _ in 0..self.core.starved.len() {
             if self.core.pool.available() <= enough {
                 return;
@@ -373,7 +373,9 @@ impl<L: Link, A: Application> Engine<L, A> {
             };
             slot.starved = false;
             if slot.phase == Phase::Open && slot.conn.wants_room() {
+                self.core.feeding = true;
                 self.call(flow, Tell::Writable);
+                self.core.feeding = false;
             }
         }
     }

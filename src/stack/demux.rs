@@ -100,12 +100,15 @@ impl Stack {
         let Some(slot) = self.flows.at(index) else {
             return false;
         };
-        // What the application has not read yet, or not heard of, stays: the
-        // peer tries again.
-        let reopens = slot.conn.state() == State::TimeWait
-            && slot.phase == Phase::Over
-            && is_plain_syn(header.flags)
-            && slot.conn.time_wait_accepts(header);
+        let over = match slot.conn.state() {
+            // What the application has not read yet, or not heard of, stays:
+            // the peer tries again.
+            State::TimeWait => slot.phase == Phase::Over && slot.conn.time_wait_accepts(header),
+            // Here only the application is not done yet.
+            State::Closed => true,
+            _ => false,
+        };
+        let reopens = over && is_plain_syn(header.flags);
         let local = slot.tuple.local();
         !(reopens && self.listeners.find(local).is_some())
     }
@@ -148,9 +151,8 @@ impl Stack {
         let (id, full) = (listener.id(), listener.is_full());
         let expects_cookies = listener.expects_cookies(now);
         if is_plain_syn(header.flags) {
-            // Here TIME-WAIT ends for a new connection.
             if let Some(old) = self.flows.find(tuple) {
-                self.forget(pool, old);
+                self.make_way(pool, old);
             }
             if full && !self.settings_at(tuple.local()).syn_cookies {
                 self.drops.count(DropReason::TcpBacklogFull);
@@ -168,6 +170,16 @@ impl Stack {
             return self.accept_cookie(now, pool, meta, header, tuple, id, packet);
         }
         Some((packet, DropReason::TcpPortClosed))
+    }
+
+    /// Here TIME-WAIT, or what is left of a connection, ends for a new one.
+    fn make_way(&mut self, pool: &mut Pool, old: u32) {
+        if self.flows.at(old).is_none_or(|s| s.phase == Phase::Over) {
+            self.forget(pool, old);
+        } else {
+            self.flows.give_up_tuple(old);
+            self.last = u32::MAX;
+        }
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -286,6 +286,14 @@ impl FlowTable {
             .filter(|s| s.generation == flow.generation && s.phase != Phase::Over)
     }
 
+    /// Lets a new connection have the tuple of one that is over but for its
+    /// application, which has it as before.
+    pub fn give_up_tuple(&mut self, index: u32) {
+        if let Some(slot) = self.slots.get(index as usize) {
+            self.index.remove(slot.hash, index);
+        }
+    }
+
     /// Takes a connection out. Its frames are to be released by the caller.
     pub fn remove(&mut self, index: u32) -> Option<Box<Slot>> {
         let slot = self.slots.try_remove(index as usize)?;

@@ -38,6 +38,7 @@ pub use ecn::Ecn;
 pub use info::{CaState, Info};
 pub use output::write_bare;
 pub use pmtu::MtuProbing;
+pub use send::reserve;
 
 /// State of a connection (RFC 9293 section 3.3.2). LISTEN is not one of a
 /// connection here: listeners live in the stack.

@@ -97,6 +97,11 @@ impl Connection {
         taken
     }
 
+    /// Has `Writable` follow, as if [`send`](Self::send) had taken nothing.
+    pub const fn want_room(&mut self) {
+        self.wants_room = true;
+    }
+
     /// Fills up the last segment if it has not been sent.
     fn fill_tail(&mut self, pool: &mut Pool, data: &[u8]) -> usize {
         let mss = self.snd.mss;

@@ -103,6 +103,12 @@ impl Observer {
             // An answer to a connection of long ago.
             return Ok(());
         }
+        // A half-open life that an old SYN began, and that nobody takes up,
+        // answers what it cannot take.
+        let half_open = |o: &Half| o.end == s.seq && o.ack == Some(s.ack);
+        if s.len == 0 && s.seq != h.end && h.offers.iter().any(half_open) {
+            return Ok(());
+        }
         h.began = true;
         congestion(h, p, s)?;
         sequence(h, p, s)?;

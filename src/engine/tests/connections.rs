@@ -1,5 +1,7 @@
 //! Connections that open, carry bytes and close.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::stats::DropReason;
 use crate::tcp::{self, State};
@@ -75,6 +77,30 @@ fn few_frames_for_many_flows_starve_nobody() {
         |_, c| c.app().ends.len() == 30,
     );
     assert_eq!(client.app().ends, [Reason::Finished; 30]);
+}
+
+/// Found by the simulation, seed 48000: whoever had frames got the next ones
+/// too, and the others waited until it was done.
+#[test]
+fn who_has_frames_leaves_some_to_who_waits() {
+    let mut scarce = host(CLIENT);
+    scarce.frames = 48;
+    let (mut server, mut client) = pair(host(SERVER), Echo::new(), scarce, Client::new(2_000_000));
+    let mut world = World::default();
+    client.with(|app, cx| {
+        app.open(cx);
+        app.open(cx);
+    });
+    let mut sent = [0; 2];
+    while sent.iter().all(|n| *n < 1_000_000) {
+        assert!(world.step(&mut [&mut server as &mut dyn Turns, &mut client]));
+        let flows: Vec<_> = client.app().flows.keys().copied().collect();
+        for (flow, n) in flows.iter().zip(&mut sent) {
+            let info = client.with(|_, cx| cx.info(*flow));
+            *n = info.map_or(0, |i| i.counters.bytes_acked);
+        }
+    }
+    assert!(sent.iter().all(|n| *n > 300_000), "{sent:?}");
 }
 
 #[test]
@@ -312,9 +338,10 @@ fn one_ack_answers_a_batch() {
     assert!(tcp.segments_out < 200, "{tcp:?}");
 }
 
-/// Reads nothing until it is told to, and closes first.
+/// Reads nothing until it is told to, and closes first, or last.
 #[derive(Default)]
 struct Late {
+    last: bool,
     flow: Option<Flow>,
     accepted: usize,
     ends: Vec<Reason>,
@@ -335,8 +362,10 @@ impl Application for Late {
         _: SocketAddr,
     ) -> bool {
         self.accepted += 1;
-        self.flow = Some(flow);
-        cx.shutdown(flow);
+        self.flow.get_or_insert(flow);
+        if !self.last {
+            cx.shutdown(flow);
+        }
         true
     }
 
@@ -382,6 +411,50 @@ fn a_new_connection_does_not_replace_one_that_is_not_read_yet() {
         s.app().accepted == 2
     });
     assert_eq!(server.app().ends[0], Reason::Finished);
+}
+
+/// Found by the simulation, seed 36969: the peer's SYNs went unanswered for as
+/// long as the application had not read all of the connection before.
+#[test]
+fn a_connection_that_is_over_but_not_read_is_in_nobodys_way() {
+    let mut only = host(CLIENT);
+    only.config.ports = 50_000..=50_000;
+    only.config.tcp = Arc::new(tcp::Config {
+        time_wait: Duration::from_millis(1),
+        ..tcp::Config::default()
+    });
+    let mut app = Client::new(100);
+    app.close = false;
+    let late = Late {
+        last: true,
+        ..Late::default()
+    };
+    let (mut server, mut client) = pair(host(SERVER), late, only, app);
+    let mut world = World::default();
+    let flow = client.with(|app, cx| app.open(cx));
+    until(&mut world, &mut server, &mut client, SECOND, |s, _| {
+        s.app().accepted == 1
+    });
+    let first = server.app().flow.unwrap();
+    client.with(|_, cx| cx.shutdown(flow));
+    world.settle(&mut [&mut server as &mut dyn Turns, &mut client], SECOND);
+    server.with(|_, cx| cx.shutdown(first));
+    until(&mut world, &mut server, &mut client, SECOND, |_, c| {
+        c.app().ends.len() == 1
+    });
+    // The client's TIME-WAIT.
+    world.settle(&mut [&mut server as &mut dyn Turns, &mut client], SECOND);
+    client.with(|app, cx| app.open(cx));
+    until(&mut world, &mut server, &mut client, SECOND, |s, _| {
+        s.app().accepted == 2
+    });
+    server.with(|_, cx| {
+        assert_eq!(cx.recv_available(first), 100);
+        cx.recv_consume(first, 100);
+    });
+    until(&mut world, &mut server, &mut client, SECOND, |s, _| {
+        s.app().ends == [Reason::Finished]
+    });
 }
 
 #[test]
