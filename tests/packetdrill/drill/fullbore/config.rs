@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fullbore::tcp::{Config, Ecn};
+use fullbore::tcp::{Config, Ecn, MtuProbing};
 
 /// What the connections of a script begin with.
 #[derive(Clone, Debug)]
@@ -45,6 +45,14 @@ impl Settings {
                     0 => Ecn::Off,
                     1 => Ecn::Request,
                     2 => Ecn::Accept,
+                    _ => return None,
+                }
+            }
+            "tcp_mtu_probing" => {
+                c.mtu_probing = match number()? {
+                    0 => MtuProbing::Off,
+                    1 => MtuProbing::BlackHole,
+                    2 => MtuProbing::On,
                     _ => return None,
                 }
             }
