@@ -13,7 +13,7 @@ use super::report::Conditions;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::node::{EngineOptions, Node, NodeOptions, Own};
 use crate::cli::options;
-use crate::config::{Bind, IdleStrategy};
+use crate::config::IdleStrategy;
 use crate::engine::{Application, Idle};
 use crate::stack::route::Prefix;
 use crate::tcp;
@@ -219,9 +219,6 @@ impl Ends {
         );
         if let Some(faults) = &self.args.fault {
             conditions.add("faults", faults.to_string());
-        }
-        if self.args.bind == Bind::ZeroCopy {
-            conditions.add("bind", "zero-copy forced".to_owned());
         }
         conditions
     }

@@ -143,11 +143,6 @@ impl Application for Streamer {
         cx.close(flow);
     }
 
-    fn stopping(&mut self, cx: &mut Context<'_, ()>) {
-        // What is on its way is of no interest any more.
-        let _ = cx;
-    }
-
     fn closed(&mut self, cx: &mut Context<'_, ()>, _: Flow, _: Reason) {
         if !cx.is_stopping() {
             self.shared.broken.store(true, Ordering::Relaxed);
