@@ -81,7 +81,8 @@ impl Only {
 /// The time of an event.
 ///
 /// `relative` times count from the event before: from the time that the script
-/// gave it, or from when it happened if that was `*` or a range.
+/// gave it, or from when it happened if that was `*` or a range, or a long timer
+/// that was late by a real clock.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct When {
     /// `+`.
