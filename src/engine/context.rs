@@ -243,15 +243,12 @@ impl<M: Send> Context<'_, M> {
     /// Copies `data` to be sent: how many bytes were taken. When not all,
     /// [`writable`](super::Application::writable) follows.
     pub fn send(&mut self, flow: Flow, data: &[u8]) -> usize {
-        let queue = self.has_to_queue();
-        let send = |conn: &mut Connection, pool: &mut _| {
-            if queue && conn.send_room() > 0 {
-                conn.want_room();
-                return 0;
-            }
-            conn.send(pool, data)
+        let taken = if self.has_to_queue(flow) {
+            0
+        } else {
+            self.with(flow, |conn, pool| conn.send(pool, data))
+                .unwrap_or(0)
         };
-        let taken = self.with(flow, send).unwrap_or(0);
         if taken < data.len() {
             self.note_starved(flow);
         }
@@ -279,13 +276,11 @@ impl<M: Send> Context<'_, M> {
     /// follows.
     #[must_use = "a packet that is dropped is lost to its pool"]
     pub fn prepare(&mut self, flow: Flow) -> Option<Packet> {
-        let queue = self.has_to_queue();
-        let core = &mut *self.core;
-        let conn = &mut core.stack.flows.get_mut(flow)?.conn;
-        let packet = if queue && conn.send_room() > 0 {
-            conn.want_room();
+        let packet = if self.has_to_queue(flow) {
             None
         } else {
+            let core = &mut *self.core;
+            let conn = &mut core.stack.flows.get_mut(flow)?.conn;
             conn.prepare(&mut core.pool)
         };
         if packet.is_none() {
@@ -396,11 +391,22 @@ impl<M: Send> Context<'_, M> {
         Some(result)
     }
 
-    /// Whether others wait for frames, and it is not their turn: who has
-    /// frames already must not be given the next ones for ever.
+    /// Whether others wait for frames, so that this connection, which could
+    /// send, waits behind them: who has frames already must not be given the
+    /// next ones for ever.
     #[inline]
-    fn has_to_queue(&self) -> bool {
-        !self.core.starved.is_empty() && !self.core.feeding
+    fn has_to_queue(&mut self, flow: Flow) -> bool {
+        let core = &mut *self.core;
+        if core.starved.is_empty() || core.feeding {
+            return false;
+        }
+        match core.stack.flows.get_mut(flow) {
+            Some(slot) if slot.conn.send_room() > 0 => {
+                slot.conn.want_room();
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The application was refused: if for want of frames, not of room, no

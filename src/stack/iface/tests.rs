@@ -9,9 +9,11 @@ use super::super::kernel::{KernelConfig, NeighbourState};
 use super::super::neigh::State;
 use super::*;
 use crate::frame::{PACKET_START, Region};
+use crate::stack::route::RouteKind;
 use crate::wire::checksum::Sum;
 use crate::wire::ip::{Parsed, parse_frame};
 use crate::wire::tcp::SeqNumber;
+use crate::wire::template::{self, Template};
 use crate::wire::{arp, eth, icmpv4, icmpv6};
 
 const A: Mac = Mac([2, 0, 0, 0, 0, 1]);

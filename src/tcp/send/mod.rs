@@ -1,0 +1,350 @@
+//! The sending half: a queue of segments, each in the frame that it will be
+//! sent from, and the SACK scoreboard on it.
+
+mod reshape;
+mod scoreboard;
+
+use std::collections::VecDeque;
+
+use super::check::hold;
+use crate::frame::{Held, PACKET_START, Packet, Pool};
+use crate::time::Instant;
+use crate::wire::checksum::Sum;
+use crate::wire::tcp::SeqNumber;
+
+/// A run of sequence numbers that is sent as one segment.
+#[derive(Debug)]
+pub struct Segment {
+    pub seq: SeqNumber,
+    /// Payload in bytes.
+    pub len: u16,
+    pub syn: bool,
+    pub fin: bool,
+    pub sacked: bool,
+    pub lost: bool,
+    /// Sent again since it was last found lost.
+    pub retransmitted: bool,
+    /// Transmissions so far.
+    pub sent: u8,
+    /// Time of the last transmission.
+    pub sent_at: Instant,
+    /// The payload behind room for the headers; none for a bare SYN or FIN.
+    pub held: Option<Held>,
+    /// Sum over the payload.
+    pub sum: Sum,
+}
+
+impl Segment {
+    fn new(seq: SeqNumber) -> Self {
+        Self {
+            seq,
+            len: 0,
+            syn: false,
+            fin: false,
+            sacked: false,
+            lost: false,
+            retransmitted: false,
+            sent: 0,
+            sent_at: Instant::ZERO,
+            held: None,
+            sum: Sum::default(),
+        }
+    }
+
+    /// Sequence numbers that it takes up (RFC 9293 section 3.4: SEG.LEN).
+    pub fn seq_len(&self) -> u32 {
+        u32::from(self.len) + u32::from(self.syn) + u32::from(self.fin)
+    }
+
+    pub fn end(&self) -> SeqNumber {
+        self.seq + self.seq_len()
+    }
+}
+
+/// Send sequence space (RFC 9293 section 3.3.1) and its segments.
+#[derive(Debug)]
+pub struct Send {
+    /// ISS.
+    pub iss: SeqNumber,
+    /// SND.UNA.
+    pub una: SeqNumber,
+    /// SND.NXT: behind the last segment sent.
+    pub nxt: SeqNumber,
+    /// SND.WND in bytes.
+    pub wnd: u32,
+    /// SND.WL1 and SND.WL2: the segment that last updated the window.
+    pub wl1: SeqNumber,
+    pub wl2: SeqNumber,
+    /// Largest window that the peer has offered.
+    pub max_wnd: u32,
+    /// Shift of the window fields that we receive.
+    pub scale: u8,
+    /// Largest payload that we send, options subtracted.
+    pub mss: u16,
+    /// Behind the last segment sent that was not full.
+    pub small_end: SeqNumber,
+    segments: VecDeque<Segment>,
+    /// How many of them have been sent; the rest follow.
+    sent: usize,
+    /// Where the next segment queued begins.
+    tail: SeqNumber,
+    queued: u32,
+    sacked: u32,
+    lost: u32,
+    retransmitted: u32,
+    /// No lost segment that has to be sent again lies before this index.
+    hint: usize,
+    /// Before this index no segment waits to be judged by its first
+    /// transmission: each was delivered, found lost, or sent again.
+    judged: usize,
+    /// Transmissions other than the first, in their order: when, and of which
+    /// segment. Those overtaken by events are dropped when they come up.
+    resent: VecDeque<(Instant, SeqNumber)>,
+    /// Segments looked at by loss detection.
+    #[cfg(test)]
+    pub looks: u64,
+}
+
+/// Frames that sending leaves to receiving: without them no acknowledgement
+/// could come in, and nothing sent would ever be freed.
+pub fn reserve(pool: &Pool) -> usize {
+    pool.region().chunks() as usize / 8
+}
+
+impl Send {
+    pub fn new(iss: SeqNumber, mss: u16) -> Self {
+        Self {
+            iss,
+            una: iss,
+            nxt: iss,
+            wnd: 0,
+            wl1: SeqNumber(0),
+            wl2: iss,
+            max_wnd: 0,
+            scale: 0,
+            mss,
+            small_end: iss,
+            segments: VecDeque::new(),
+            sent: 0,
+            tail: iss,
+            queued: 0,
+            sacked: 0,
+            lost: 0,
+            retransmitted: 0,
+            hint: 0,
+            judged: 0,
+            resent: VecDeque::new(),
+            #[cfg(test)]
+            looks: 0,
+        }
+    }
+
+    /// Payload bytes queued, sent or not.
+    pub const fn queued(&self) -> u32 {
+        self.queued
+    }
+
+    /// Behind the last segment queued.
+    pub const fn tail(&self) -> SeqNumber {
+        self.tail
+    }
+
+    /// SND.NXT - SND.UNA.
+    pub fn outstanding(&self) -> u32 {
+        self.nxt.distance(self.una).max(0) as u32
+    }
+
+    /// Whether anything sent is unacknowledged.
+    pub const fn has_sent(&self) -> bool {
+        self.sent > 0
+    }
+
+    pub fn has_unsent(&self) -> bool {
+        self.sent < self.segments.len()
+    }
+
+    /// Bytes selectively acknowledged.
+    pub const fn sacked(&self) -> u32 {
+        self.sacked
+    }
+
+    /// Bytes marked lost.
+    pub const fn lost(&self) -> u32 {
+        self.lost
+    }
+
+    /// How many of the segments sent `which` holds for. Looks at each.
+    pub fn count_sent(&self, which: impl Fn(&Segment) -> bool) -> u32 {
+        self.segments
+            .range(..self.sent)
+            .filter(|s| which(s))
+            .count() as u32
+    }
+
+    /// The estimate of what is in the network, as RFC 6675 pipe: sent, not
+    /// acknowledged, not lost unless sent again.
+    pub fn in_flight(&self) -> u32 {
+        let mut pipe = self.outstanding();
+        pipe = pipe.saturating_sub(self.sacked);
+        pipe = pipe.saturating_sub(self.lost);
+        pipe.saturating_add(self.retransmitted)
+    }
+
+    pub fn first(&self) -> Option<&Segment> {
+        self.segments.front()
+    }
+
+    pub fn next_unsent(&self) -> Option<&Segment> {
+        self.segments.get(self.sent)
+    }
+
+    pub fn get(&self, i: usize) -> Option<&Segment> {
+        self.segments.get(i)
+    }
+
+    pub fn get_mut(&mut self, i: usize) -> Option<&mut Segment> {
+        self.segments.get_mut(i)
+    }
+
+    /// Index of the first unsent segment: the number of those sent.
+    pub const fn sent_count(&self) -> usize {
+        self.sent
+    }
+
+    /// Index of the segment that holds `seq`, or of the first behind it.
+    pub fn index_of(&self, seq: SeqNumber) -> usize {
+        self.segments.partition_point(|s| s.end().le(seq))
+    }
+
+    /// Queues a SYN or a FIN. A FIN rides on the last unsent segment.
+    pub fn push_flag(&mut self, syn: bool, fin: bool) {
+        // A SYN that has not been sent yet is not to carry it.
+        if fin
+            && self.has_unsent()
+            && let Some(last) = self.segments.back_mut()
+            && !last.syn
+        {
+            last.fin = true;
+        } else {
+            let mut s = Segment::new(self.tail);
+            s.syn = syn;
+            s.fin = fin;
+            self.segments.push_back(s);
+        }
+        self.tail += 1;
+    }
+
+    /// Queues a payload packet. Its range becomes that of the whole packet,
+    /// headers included.
+    pub fn push(&mut self, packet: Packet, sum: Sum, pool: &mut Pool) {
+        let mut packet = packet;
+        let len = packet.len() as u16;
+        let start = packet.start() as u16;
+        packet.set_range(PACKET_START, start - PACKET_START + len);
+        let mut s = Segment::new(self.tail);
+        s.len = len;
+        s.sum = sum;
+        s.held = Some(pool.hold(packet));
+        self.segments.push_back(s);
+        self.tail += u32::from(len);
+        self.queued += u32::from(len);
+    }
+
+    /// The last segment, if it is unsent, carries payload and no FIN, and has
+    /// room for more.
+    pub fn open_tail(&mut self) -> Option<&mut Segment> {
+        if !self.has_unsent() {
+            return None;
+        }
+        let mss = self.mss;
+        self.segments
+            .back_mut()
+            .filter(|s| !s.fin && !s.syn && s.len < mss && s.held.is_some())
+    }
+
+    /// `n` more bytes were written into the segment of [`open_tail`](Self::open_tail).
+    pub fn extended(&mut self, n: u16) {
+        self.tail += u32::from(n);
+        self.queued += u32::from(n);
+    }
+
+    /// Removes the first segment if `ack` covers all of it. The caller frees
+    /// its frame.
+    pub fn pop_acked(&mut self, ack: SeqNumber) -> Option<Segment> {
+        if self.sent == 0 || !self.segments.front()?.end().le(ack) {
+            return None;
+        }
+        let s = self.segments.pop_front()?;
+        self.sent -= 1;
+        self.hint = self.hint.saturating_sub(1);
+        self.judged = self.judged.saturating_sub(1);
+        self.queued -= u32::from(s.len);
+        let len = s.seq_len();
+        if s.sacked {
+            self.sacked = self.sacked.saturating_sub(len);
+        }
+        self.unmark(s.lost, s.retransmitted, len);
+        Some(s)
+    }
+
+    /// The first rule that does not hold of the queue and its sums.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let (mut at, mut queued) = (self.first().map_or(self.nxt, |s| s.seq), 0);
+        let (mut sacked, mut lost, mut again) = (0, 0, 0);
+        hold!(self.una.le(self.nxt), "SND.UNA <= SND.NXT (RFC 9293 3.4)");
+        hold!(self.nxt.le(self.tail), "nothing is sent that is not queued");
+        hold!(
+            at.le(self.una) || !self.has_sent(),
+            "what is outstanding is kept"
+        );
+        for (i, s) in self.segments.iter().enumerate() {
+            hold!(s.seq == at, "segments join without a gap");
+            hold!(s.held.is_some() == (s.len > 0), "payload has its frame");
+            hold!((s.sent > 0) == (i < self.sent), "what was sent comes first");
+            hold!(
+                i < self.sent || !(s.sacked || s.lost || s.retransmitted),
+                "what was not sent is neither lost nor received"
+            );
+            hold!(!(s.sacked && s.lost), "what was received is not lost");
+            hold!(
+                !(i < self.hint && s.lost && !s.retransmitted),
+                "no lost segment is passed over"
+            );
+            at = s.end();
+            queued += u32::from(s.len);
+            sacked += if s.sacked { s.seq_len() } else { 0 };
+            lost += if s.lost { s.seq_len() } else { 0 };
+            again += if s.retransmitted { s.seq_len() } else { 0 };
+            if i + 1 == self.sent {
+                hold!(at == self.nxt, "SND.NXT follows the last segment sent");
+            }
+        }
+        hold!(
+            self.segments.is_empty() || at == self.tail,
+            "the queue has an end"
+        );
+        hold!(queued == self.queued, "bytes queued add up");
+        hold!(
+            sacked == self.sacked,
+            "bytes selectively acknowledged add up"
+        );
+        hold!(lost == self.lost, "bytes lost add up");
+        hold!(again == self.retransmitted, "bytes sent again add up");
+        Ok(())
+    }
+
+    /// Frees everything.
+    pub fn clear(&mut self, pool: &mut Pool) {
+        for s in self.segments.drain(..) {
+            if let Some(h) = s.held {
+                pool.release(h);
+            }
+        }
+        (self.sent, self.queued, self.hint, self.judged) = (0, 0, 0, 0);
+        self.resent.clear();
+        (self.sacked, self.lost, self.retransmitted) = (0, 0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests;
