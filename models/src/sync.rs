@@ -4,10 +4,88 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 pub use loom::sync::Arc;
-pub use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+pub use loom::sync::atomic::Ordering;
 pub use loom::thread::yield_now;
 
-use loom::sync::Mutex;
+use loom::sync::Condvar;
+use loom::sync::atomic as weak;
+use std::sync::Mutex;
+
+/// A step that others of the same place do not commute with, and nothing else:
+/// it orders no memory.
+///
+/// loom tries two steps in both orders if they conflict, and looks for
+/// conflicts with the last step at an atomic only. So it misses a store's
+/// conflict with a load if another load came between them. Every operation
+/// begins with such a step instead, of which none is missed.
+#[derive(Debug)]
+struct Place(Condvar);
+
+impl Place {
+    fn new() -> Self {
+        Self(Condvar::new())
+    }
+
+    fn step(&self) {
+        self.0.notify_all();
+    }
+}
+
+loom::lazy_static! {
+    static ref FENCES: Place = Place::new();
+}
+
+/// A fence. loom has no step there.
+pub fn fence(ordering: Ordering) {
+    FENCES.step();
+    weak::fence(ordering);
+}
+
+macro_rules! atomic {
+    ($name:ident, $value:ty, $($operation:ident)*) => {
+        /// The standard library's, with loom's idea of memory.
+        #[derive(Debug)]
+        pub struct $name(weak::$name, Place);
+
+        impl $name {
+            pub fn new(value: $value) -> Self {
+                Self(weak::$name::new(value), Place::new())
+            }
+
+            pub fn load(&self, ordering: Ordering) -> $value {
+                self.1.step();
+                self.0.load(ordering)
+            }
+
+            /// A swap, since loom lets a plain store come between the halves
+            /// of another thread's swap (tokio-rs/loom#282).
+            pub fn store(&self, value: $value, ordering: Ordering) {
+                self.swap(value, ordering);
+            }
+
+            $(pub fn $operation(&self, value: $value, ordering: Ordering) -> $value {
+                self.1.step();
+                self.0.$operation(value, ordering)
+            })*
+        }
+    };
+}
+
+atomic!(AtomicBool, bool, swap);
+atomic!(AtomicUsize, usize, swap fetch_add fetch_sub fetch_or);
+
+impl AtomicUsize {
+    pub fn compare_exchange(
+        &self,
+        current: usize,
+        new: usize,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<usize, usize> {
+        self.1.step();
+        self.0.compare_exchange(current, new, success, failure)
+    }
+}
 
 /// An eventfd: a count, and whoever waits for it. To wait for ever is a loop
 /// without end, which loom reports.
@@ -27,10 +105,14 @@ impl Event {
         self.0.swap(0, Ordering::AcqRel);
     }
 
+    pub fn is_signalled(&self) -> bool {
+        self.0.fetch_add(0, Ordering::AcqRel) > 0
+    }
+
     /// `poll` without a time-out.
     pub fn wait(&self) {
         // Always the latest value, as system calls see it.
-        while self.0.fetch_add(0, Ordering::AcqRel) == 0 {
+        while !self.is_signalled() {
             yield_now();
         }
     }

@@ -8,9 +8,9 @@ use models::sync::start_at;
 /// Where the cursors of the queue begin: at zero, and so that they wrap.
 const STARTS: [usize; 2] = [0, usize::MAX - 1];
 
-fn check(model: impl Fn() + Sync + Send + Copy + 'static) {
+fn check(bound: usize, model: impl Fn() + Sync + Send + Copy + 'static) {
     for start in STARTS {
-        models::check(move || {
+        models::check(bound, move || {
             start_at(start);
             model();
         });
@@ -44,7 +44,7 @@ fn receive_all(inbox: &Inbox<(usize, usize)>, n: usize) -> Vec<(usize, usize)> {
 
 #[test]
 fn two_senders_and_an_engine_that_sleeps() {
-    check(|| {
+    check(2, || {
         let inbox = Inbox::new(2).unwrap();
         let senders: Vec<_> = (0..2)
             .map(|sender| {
@@ -61,9 +61,24 @@ fn two_senders_and_an_engine_that_sleeps() {
     });
 }
 
+/// Of three messages to a mailbox for two, the last may have to wait until the
+/// engine has taken one.
+#[test]
+fn one_sender_keeps_its_order_through_a_full_mailbox() {
+    check(3, || {
+        let inbox = Inbox::new(2).unwrap();
+        let sender = {
+            let mailbox = inbox.mailbox();
+            thread::spawn(move || send_all(&mailbox, 0, 3))
+        };
+        assert_eq!(receive_all(&inbox, 3), [(0, 0), (0, 1), (0, 2)]);
+        sender.join().unwrap();
+    });
+}
+
 #[test]
 fn a_full_mailbox_says_so() {
-    check(|| {
+    check(3, || {
         let inbox = Inbox::new(2).unwrap();
         let sender = {
             let mailbox = inbox.mailbox();
@@ -83,7 +98,7 @@ fn a_full_mailbox_says_so() {
 /// given back, even while it goes. Some carry frames.
 #[test]
 fn a_mailbox_that_closes_loses_nothing() {
-    check(|| {
+    check(3, || {
         let inbox = Inbox::new(2).unwrap();
         let senders: Vec<_> = (0..2)
             .map(|sender| {

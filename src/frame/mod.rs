@@ -17,7 +17,16 @@ pub use region::{Backing, Region};
 /// descriptors this fixed address.
 pub const PACKET_START: u16 = 256;
 
-/// A chunk and a range of bytes in it. The only handle of its chunk.
+/// A chunk and a range of bytes in it. The only handle of its chunk, so that it
+/// cannot be freed twice:
+///
+/// ```compile_fail,E0382
+/// # use fullbore::frame::{Pool, Region};
+/// let mut pool = Pool::new(Region::anonymous(1, 2048));
+/// let packet = pool.alloc().unwrap();
+/// pool.free(packet);
+/// pool.free(packet);
+/// ```
 #[must_use = "a packet that is dropped is lost to its pool"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Packet {
@@ -135,5 +144,7 @@ impl TxDesc {
     }
 }
 
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod tests;
