@@ -65,7 +65,7 @@ fn two_senders_and_an_engine_that_sleeps() {
 /// engine has taken one.
 #[test]
 fn one_sender_keeps_its_order_through_a_full_mailbox() {
-    check(3, || {
+    check(2, || {
         let inbox = Inbox::new(2).unwrap();
         let sender = {
             let mailbox = inbox.mailbox();

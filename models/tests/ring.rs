@@ -47,7 +47,7 @@ fn engine(place: &Ring<usize>, waker: &Waker) {
 
 #[test]
 fn what_goes_round_comes_back() {
-    models::check(3, || {
+    models::check(2, || {
         let wakers: Vec<_> = (0..2).map(|_| Waker::new().unwrap()).collect();
         let mut places = Ring::new(&wakers, 2);
         let (second, waker) = (places.pop().unwrap(), wakers[1].clone());
