@@ -420,7 +420,7 @@ impl Connection {
             self.recovery.undo_from = self.snd.una;
             self.recovery.undo_to = self.snd.nxt;
             self.recovery.frto = Frto::Watch;
-        } else if self.recovery.frto == Frto::New {
+        } else if self.recovery.frto != Frto::Watch {
             self.recovery.frto = Frto::No;
         }
         self.ecn.reduced();

@@ -126,6 +126,9 @@ impl Connection {
         {
             return Some(desc);
         }
+        if self.recovery.waits(self.snd.nxt) {
+            return None;
+        }
         if let Some(i) = self.snd.next_lost() {
             let len = self.snd.get(i).map_or(0, super::send::Segment::seq_len);
             let in_flight = self.in_flight();

@@ -16,8 +16,12 @@ pub enum Frto {
     /// The first segment was sent again; what its acknowledgement covers will
     /// tell (step 2).
     Watch,
-    /// New data was preferred to sending more again (step 3).
+    /// New data goes, and nothing is sent again until the next
+    /// acknowledgement (step 3).
     New,
+    /// That told nothing: what is lost is sent again, and what arrives may
+    /// still tell.
+    Late,
 }
 
 impl Recovery {
@@ -29,9 +33,23 @@ impl Recovery {
         }
     }
 
-    /// Whether new data goes before what is taken for lost.
+    /// Whether new data goes instead of what is taken for lost.
     pub fn prefers_new(&self) -> bool {
         self.frto == Frto::New
+    }
+
+    /// Whether the next acknowledgement is waited for: new data went instead
+    /// of what is taken for lost. If none could go after all, the time-out is
+    /// taken for real.
+    pub fn waits(&mut self, nxt: SeqNumber) -> bool {
+        if self.frto != Frto::New {
+            return false;
+        }
+        let went = matches!(self.phase, Phase::Loss { point } if nxt.gt(point));
+        if !went {
+            self.frto = Frto::No;
+        }
+        went
     }
 }
 
@@ -59,7 +77,7 @@ impl Connection {
             }
             // Selective acknowledgements may still tell.
             Frto::Watch if !advanced && self.sack => Frto::Watch,
-            Frto::New if advanced && p.again => Frto::New,
+            Frto::New | Frto::Late if advanced && p.again => Frto::Late,
             _ => Frto::No,
         };
     }
