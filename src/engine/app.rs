@@ -41,7 +41,9 @@ pub trait Application {
 
     /// Bytes arrived: called once for all of a batch, before they are
     /// acknowledged. Bytes left unread stay; the next call comes when more
-    /// arrive.
+    /// arrive. If the peer resets the connection while some are unread there
+    /// is one more call before [`closed`](Self::closed): what has arrived in
+    /// order can be read for the time of it.
     fn readable(&mut self, cx: &mut Context<'_, Self::Message>, flow: Flow);
 
     /// There is room to send again, after [`Context::send`] took less than it

@@ -1,6 +1,8 @@
 //! Segments that are not what the connection's state expects, and the answer
 //! that each has to get. `tests/differential` asks the kernel the same.
 
+use std::time::Duration;
+
 use super::testing::Pair;
 use super::*;
 use crate::wire::tcp::{Flags, Header, Options, SeqNumber, Timestamps};
@@ -204,4 +206,99 @@ fn crossed_syns_are_not_confirmed_by_another_syn() {
     p.inject_a(from_b(IRS, Flags::SYN | Flags::ACK), &[]);
     assert_eq!(p.a.c().state(), State::Established);
     p.finish();
+}
+
+/// RFC 9293 section 3.5.1: an older connection of the peer's is in the way.
+#[test]
+fn a_syn_that_met_an_older_connection_goes_again_soon() {
+    let ms = Duration::from_millis;
+    let mut p = pair();
+    p.faults.delay = ms(5000);
+    p.connect();
+    p.settle();
+    let older = Header {
+        src_port: 80,
+        dst_port: 4000,
+        ack: SeqNumber(77),
+        flags: Flags::ACK,
+        ..Header::default()
+    };
+    // The first SYN asks for ECN, the second need not.
+    let sent = |p: &Pair, flag| {
+        let flags = p.a.log.iter().map(|l| l.1.flags);
+        flags.filter(|f| f.contains(flag)).count()
+    };
+    for _ in 0..3 {
+        p.inject_a(older, &[]);
+    }
+    assert_eq!(sent(&p, Flags::RST), 3);
+    p.run(ms(9));
+    assert_eq!(sent(&p, Flags::SYN), 1);
+    p.run(ms(2));
+    assert_eq!(sent(&p, Flags::SYN), 2);
+    // Not one for each: the next waits for its time-out.
+    for _ in 0..3 {
+        p.inject_a(older, &[]);
+        p.run(ms(100));
+    }
+    assert_eq!((sent(&p, Flags::RST), sent(&p, Flags::SYN)), (6, 2));
+    assert_eq!(p.a.c().state(), State::SynSent);
+    p.finish();
+}
+
+/// macOS resets behind its FIN with the number of the FIN, and may leave the
+/// challenge without an answer.
+#[test]
+fn a_reset_with_the_number_of_the_fin_before_it_is_taken() {
+    for closing in [false, true] {
+        let mut p = pair();
+        let now = established(&mut p);
+        let fin = Header {
+            flags: Flags::FIN | Flags::ACK,
+            ..now
+        };
+        // Before the FIN it is one too low.
+        tell_b(&mut p, to_b(IRS, Flags::RST), &[]);
+        assert_eq!(p.b.c().state(), State::Established);
+        tell_b(&mut p, fin, &[]);
+        if closing {
+            p.b.c().shutdown();
+            p.settle();
+        }
+        let expected = [State::CloseWait, State::LastAck][usize::from(closing)];
+        assert_eq!(p.b.c().state(), expected);
+        assert_eq!(tell_b(&mut p, to_b(IRS, Flags::RST), &[]), []);
+        assert_eq!(p.b.c().state(), expected, "two too low");
+        assert_eq!(tell_b(&mut p, to_b(IRS + 1, Flags::RST), &[]), []);
+        assert_eq!(p.b.closed, Some(Reason::Reset));
+        p.finish();
+    }
+}
+
+/// An answer with a reset behind it is not to be lost because both came at
+/// once.
+#[test]
+fn what_came_in_order_before_a_reset_can_be_read() {
+    for unread in [true, false] {
+        let mut p = pair();
+        let now = established(&mut p);
+        p.b.read = if unread { 0 } else { usize::MAX };
+        tell_b(&mut p, now, b"answer");
+        let early = Header {
+            seq: now.seq + 50,
+            ..now
+        };
+        tell_b(&mut p, early, b"early");
+        p.b.events.clear();
+        p.b.read = usize::MAX;
+        assert_eq!(tell_b(&mut p, to_b(now.seq + 6, Flags::RST), &[]), []);
+        let closed = Event::Closed(Reason::Reset);
+        if unread {
+            assert_eq!(p.b.events, [Event::Readable, closed]);
+        } else {
+            assert_eq!(p.b.events, [closed]);
+        }
+        assert_eq!(p.b.received, b"answer");
+        p.finish();
+    }
 }

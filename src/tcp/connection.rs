@@ -377,17 +377,20 @@ impl Connection {
         self.state = State::Closed;
         self.timers.stop_all();
         self.snd.clear(pool);
-        if reason == Reason::Finished && !self.recv_closed {
+        // What arrived in order before a reset is as good as it was.
+        let kept = matches!(reason, Reason::Finished | Reason::Reset) && !self.recv_closed;
+        if kept {
             self.rcv.forget_early(pool);
         } else {
             self.rcv.clear(pool);
         }
         self.free_spare(pool);
         if reason != Reason::Finished {
-            // What was received is gone: its end must not look complete.
-            self.events.readable = false;
+            // The last call before the end. What is gone must not look
+            // complete.
+            self.events.readable = kept && self.rcv.available() > 0;
             self.events.writable = false;
-            self.events.peer_closed = false;
+            self.events.peer_closed &= kept;
         }
         // Who aborts before hearing of an orderly end has not had it.
         if reason == Reason::Aborted && !self.events.closed_told {

@@ -14,6 +14,9 @@ use crate::wire::tcp::{Flags, Header, SeqNumber};
 /// TS.Recent is void after this long (RFC 7323 section 5.5).
 const TS_LIFETIME: Duration = Duration::from_secs(24 * 24 * 3600);
 
+/// When a SYN goes again behind the reset of what was in its way.
+const SYN_AGAIN: Duration = Duration::from_millis(10);
+
 /// Whether to go on with the next step.
 type Step = std::ops::ControlFlow<()>;
 const GO_ON: Step = Step::Continue(());
@@ -85,6 +88,7 @@ impl Connection {
         if has_ack && (h.ack.le(self.snd.una) || h.ack.gt(self.snd.nxt)) {
             if !h.flags.contains(Flags::RST) {
                 self.disown(now, h.ack);
+                self.hurry_syn(now);
             }
             return DONE;
         }
@@ -194,7 +198,7 @@ impl Connection {
         if h.flags.contains(Flags::RST) {
             // It counts by its number alone, also at a shut window (RFC 9293
             // section 3.8.6, MUST-66), whatever payload explains it.
-            return if self.rcv.acceptable(h.seq, 0) {
+            return if self.rcv.acceptable(h.seq, 0) || self.is_of_their_fin(h.seq) {
                 GO_ON
             } else {
                 DONE
@@ -258,12 +262,23 @@ impl Connection {
         }
     }
 
+    /// Whether this is the number of the peer's FIN, and the connection is not
+    /// over: some (macOS among them) give it to the reset behind that, too, and
+    /// may leave a challenge without an answer.
+    fn is_of_their_fin(&self, seq: SeqNumber) -> bool {
+        let behind_fin = matches!(
+            self.state,
+            State::CloseWait | State::Closing | State::LastAck
+        );
+        behind_fin && seq + 1 == self.rcv.nxt
+    }
+
     /// Second: a reset must hit RCV.NXT exactly (RFC 5961 section 3).
     fn check_reset(&mut self, now: Instant, h: &Header, pool: &mut Pool) -> Step {
         if !h.flags.contains(Flags::RST) {
             return GO_ON;
         }
-        if h.seq != self.rcv.nxt {
+        if h.seq != self.rcv.nxt && !self.is_of_their_fin(h.seq) {
             self.challenge(now);
             return DONE;
         }
@@ -502,6 +517,17 @@ impl Connection {
     fn disown(&mut self, now: Instant, ack: SeqNumber) {
         if self.may_answer(now) {
             self.pending.refusal = Some(ack);
+        }
+    }
+
+    /// The peer knows an older connection of these ports, which our reset
+    /// ends (RFC 9293 section 3.5.1): the SYN that it did not take need not
+    /// wait for its whole time-out. Once: whoever sends such segments must not
+    /// have us send one SYN for each.
+    fn hurry_syn(&mut self, now: Instant) {
+        if self.timeouts == 0 && self.pending.refusal.is_some() {
+            let at = self.timers.get(Timer::Rto).min(now + SYN_AGAIN);
+            self.timers.set(Timer::Rto, at);
         }
     }
 

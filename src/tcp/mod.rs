@@ -119,8 +119,9 @@ pub enum Event {
     Writable,
     /// The peer's stream has ended; what came before it is readable.
     PeerClosed,
-    /// It is over, and everything received has been read. Delivered once; the
-    /// connection may remain in TIME-WAIT.
+    /// It is over. Delivered once: after [`Reason::Finished`] not before
+    /// everything received has been read; the connection may remain in
+    /// TIME-WAIT.
     Closed(Reason),
 }
 

@@ -30,6 +30,24 @@ pub struct Conn {
     pub peer_closed: bool,
     /// The error that the next call is to hear.
     pub error: Option<i32>,
+    /// What had not been read when it ended.
+    left: Vec<u8>,
+}
+
+impl Conn {
+    fn readable(&self, cx: &Cx<'_>) -> usize {
+        self.flow.map_or(self.left.len(), |f| cx.recv_available(f))
+    }
+
+    /// Takes, or looks at, up to `len` bytes.
+    fn take(&mut self, cx: &mut Cx<'_>, len: usize, peek: bool) -> Vec<u8> {
+        let n = len.min(self.left.len());
+        match self.flow {
+            Some(flow) => take(cx, flow, len, peek),
+            None if peek => self.left[..n].to_vec(),
+            None => self.left.drain(..n).collect(),
+        }
+    }
 }
 
 /// What a socket is for.
@@ -309,6 +327,7 @@ impl Sockets {
                     told: false,
                     peer_closed: false,
                     error: None,
+                    left: Vec::new(),
                 });
                 self.owners.insert(flow, Owner::Descriptor(fd));
                 wait_or(nonblocking, libc::EINPROGRESS)
@@ -346,11 +365,11 @@ impl Sockets {
         let Kind::Stream(conn) = &mut socket.kind else {
             return error(libc::ENOTCONN);
         };
-        let readable = conn.flow.map_or(0, |f| cx.recv_available(f));
+        let readable = conn.readable(cx);
         let ended = conn.peer_closed || conn.flow.is_none() || socket.read_shut;
         let all = flags & libc::MSG_WAITALL != 0 && !ended && !waits;
         if readable > 0 && len > 0 && (!all || readable >= len) {
-            let data = take(cx, conn.flow?, len, flags & libc::MSG_PEEK != 0);
+            let data = conn.take(cx, len, flags & libc::MSG_PEEK != 0);
             let mut outcome = Outcome::of(Ok(data.len() as i64));
             outcome.data = (flags & libc::MSG_TRUNC == 0).then_some(data);
             return Some(outcome);
@@ -486,7 +505,7 @@ impl Sockets {
         };
         let info = conn.flow.and_then(|f| cx.info(f));
         let number = match request {
-            0x541B => conn.flow.map_or(0, |f| cx.recv_available(f)) as i32,
+            0x541B => conn.readable(cx) as i32,
             0x5411 => info.map_or(0, |i| i.send_queue as i32),
             _ => return Some(Outcome::unsupported(format!("ioctl {request:#x}"))),
         };
@@ -499,7 +518,7 @@ impl Sockets {
             let is = match self.sockets.get(fd) {
                 None => libc::POLLNVAL,
                 Some(socket) => poll::events(socket, |conn| Level {
-                    readable: conn.flow.map_or(0, |f| cx.recv_available(f)),
+                    readable: conn.readable(cx),
                     room: conn.flow.map_or(0, |f| cx.send_room(f)),
                 }),
             };
@@ -584,6 +603,7 @@ impl Application for Sockets {
                     told: true,
                     peer_closed: false,
                     error: None,
+                    left: Vec::new(),
                 };
                 self.owners.insert(flow, Owner::Queue(*fd, Box::new(conn)));
                 return true;
@@ -598,7 +618,14 @@ impl Application for Sockets {
         }
     }
 
-    fn readable(&mut self, _: &mut Cx<'_>, _: Flow) {}
+    fn readable(&mut self, cx: &mut Cx<'_>, flow: Flow) {
+        // A reset: what is not taken now is gone.
+        if cx.info(flow).is_some_and(|i| i.state == State::Closed)
+            && let Some(conn) = self.conn(flow)
+        {
+            conn.left = take(cx, flow, usize::MAX, false);
+        }
+    }
 
     fn peer_closed(&mut self, _: &mut Cx<'_>, flow: Flow) {
         if let Some(conn) = self.conn(flow) {
