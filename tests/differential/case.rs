@@ -5,6 +5,9 @@ use std::fmt;
 use crate::exchange::WINDOW;
 use crate::segment::{ACK, CWR, ECE, FIN, Names, PSH, RST, SYN, URG};
 
+/// One exchange in so many runs over IPv6 as well.
+const V6_SHARE: u32 = 5;
+
 /// The state that a connection is in when the segment comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -161,6 +164,8 @@ impl Inject {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     pub start: Start,
+    /// Over IPv6.
+    pub v6: bool,
     /// Without timestamps, SACK and window scaling.
     pub plain: bool,
     pub inject: Inject,
@@ -189,7 +194,12 @@ impl fmt::Display for AckAt {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let i = &self.inject;
-        let kind = if self.plain { "plain" } else { "full" };
+        let kind = match (self.plain, self.v6) {
+            (false, false) => "full",
+            (true, false) => "plain",
+            (false, true) => "full-v6",
+            (true, true) => "plain-v6",
+        };
         write!(
             f,
             "{:?}/{kind}/{}/seq={}/ack={}/len={}/{}",
@@ -203,8 +213,41 @@ impl fmt::Display for Case {
     }
 }
 
-/// Every exchange.
+impl Case {
+    /// The same exchange over IPv4.
+    pub fn over_ipv4(&self) -> Self {
+        Self {
+            v6: false,
+            ..self.clone()
+        }
+    }
+
+    /// Whether this is one of the share of `1/n` of all, always the same and
+    /// spread over the whole table.
+    pub fn is_one_of(&self, n: u32) -> bool {
+        // FNV-1a, whose upper bits are the better mixed.
+        let hash = self.to_string().bytes().fold(0x811c_9dc5u32, |h, b| {
+            (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
+        });
+        (hash >> 8).is_multiple_of(n)
+    }
+}
+
+/// Every exchange: those over IPv4, and a share of them over IPv6 again.
 pub fn all() -> Vec<Case> {
+    let mut cases = over_ipv4();
+    let again = cases.iter().filter(|c| c.is_one_of(V6_SHARE));
+    let again: Vec<Case> = again
+        .map(|c| Case {
+            v6: true,
+            ..c.clone()
+        })
+        .collect();
+    cases.extend(again);
+    cases
+}
+
+fn over_ipv4() -> Vec<Case> {
     let mut cases = Vec::new();
     for start in STARTS {
         for plain in [false, true] {
@@ -214,6 +257,7 @@ pub fn all() -> Vec<Case> {
             let mut add = |inject: Inject, label| {
                 let case = Case {
                     start,
+                    v6: false,
                     plain,
                     inject,
                     label,
@@ -440,5 +484,25 @@ fn sack(add: &mut impl FnMut(Inject, &'static str)) {
         let mut inject = Inject::new(ACK, SeqAt::Next(0), Una(0), 0);
         inject.options = Opts::Sack(blocks);
         add(inject, label);
+    }
+}
+
+#[test]
+fn every_state_flag_and_label_is_met_over_ipv6() {
+    use std::collections::BTreeSet;
+    let cases = all();
+    let (v6, v4): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(|c| c.v6);
+    let share = v4.len() / v6.len();
+    assert!((4..=6).contains(&share), "{} and {}", v4.len(), v6.len());
+    let parts = |of: &[&Case], part: fn(&Case) -> String| -> BTreeSet<String> {
+        of.iter().map(|c| part(c)).collect()
+    };
+    for part in [
+        |c: &Case| format!("{:?} {}", c.start, c.plain),
+        |c: &Case| Names(c.inject.flags).to_string(),
+        |c: &Case| c.label.to_owned(),
+        |c: &Case| format!("{:?}", (c.inject.seq, c.inject.payload)),
+    ] {
+        assert_eq!(parts(&v6, part), parts(&v4, part));
     }
 }

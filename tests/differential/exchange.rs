@@ -1,7 +1,8 @@
 //! One exchange: a connection is brought to a state, a segment is injected,
 //! and the answers are written down so that two hosts' can be compared.
 
-use std::fmt::Write as _;
+mod describe;
+
 use std::time::Duration;
 
 use crate::case::{AckAt, Case, Inject, Opts, SeqAt, Start};
@@ -33,7 +34,17 @@ const NEAR_EDGE: i32 = 5000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub answers: Vec<String>,
+    /// Of each answer what two different hosts may choose for themselves, and
+    /// one host may not choose twice in different ways.
+    pub rest: Vec<String>,
     pub standing: Standing,
+}
+
+impl Outcome {
+    /// Everything, for two runs of the same host.
+    pub fn in_full(&self) -> String {
+        format!("{self} ({})", self.rest.join("; "))
+    }
 }
 
 impl std::fmt::Display for Outcome {
@@ -55,10 +66,14 @@ pub fn run(host: &mut dyn Host, case: &Case, collect: Duration) -> Result<Outcom
     peer.settle();
     let before = peer.clone_view();
     peer.inject(&case.inject);
-    let mut answers = Vec::new();
+    let (mut answers, mut rest) = (Vec::new(), Vec::new());
     let mut left = collect;
     while let Some(segment) = peer.host.receive(left) {
         answers.push(peer.describe(&segment, &before));
+        let Segment {
+            window, ttl, tos, ..
+        } = segment;
+        rest.push(format!("win={window} ttl={ttl} tos={tos}"));
         if answers.len() > 20 {
             break;
         }
@@ -71,7 +86,11 @@ pub fn run(host: &mut dyn Host, case: &Case, collect: Duration) -> Result<Outcom
             .readable
             .saturating_sub(before.rcv.wrapping_sub(IRS + 1) as usize);
     }
-    Ok(Outcome { answers, standing })
+    Ok(Outcome {
+        answers,
+        rest,
+        standing,
+    })
 }
 
 /// What the peer knows of the host.
@@ -196,6 +215,7 @@ impl<'a> Peer<'a> {
             self.timestamps(self.clock, self.view.ts)
         };
         Segment {
+            v6: self.host.v6(),
             src_port,
             dst_port,
             seq: self.seq,
@@ -427,74 +447,5 @@ impl<'a> Peer<'a> {
             AckAt::Una(n) => self.view.una.wrapping_add_signed(n),
             AckAt::Next(n) => self.view.nxt.wrapping_add_signed(n),
         }
-    }
-
-    /// The fields of an answer, without what differs from host to host and
-    /// from run to run.
-    fn describe(&mut self, s: &Segment, before: &View) -> String {
-        self.note(s);
-        let mut text = format!("{}", Names(s.flags));
-        let iss = self.view.iss;
-        let seq = match s.seq.wrapping_sub(iss) as i32 {
-            _ if s.seq == 0 => "0".into(),
-            n => format!("{n}"),
-        };
-        let _ = write!(text, " seq={seq}");
-        let large = before.edge.wrapping_sub(before.rcv) > 20_000;
-        let relative = |n: u32| match n.wrapping_sub(before.edge) as i32 {
-            _ if n == 0 => "0".into(),
-            d if d.abs() < NEAR_EDGE && large => format!("edge{d:+}"),
-            _ => format!("next{:+}", n.wrapping_sub(before.rcv) as i32),
-        };
-        let _ = write!(text, " ack={}", relative(s.ack));
-        if !s.payload.is_empty() {
-            let _ = write!(text, " len={}", s.payload.len());
-        }
-        let reset = s.flags & crate::segment::RST != 0;
-        if s.window == 0 && !reset {
-            text += " win=0";
-        }
-        if s.window != 0 && reset {
-            text += " win";
-        }
-        if !s.df {
-            text += " may-fragment";
-        }
-        for (kind, data) in s.options() {
-            match (kind, &data[..]) {
-                (2, [a, b]) => {
-                    let _ = write!(text, " mss={}", u16::from_be_bytes([*a, *b]));
-                }
-                (3, [_]) => text += " scale",
-                (4, []) => text += " sack-permitted",
-                (5, blocks) => {
-                    text += " sack";
-                    for block in blocks.chunks(8) {
-                        let long = |at: usize| {
-                            u32::from_be_bytes([
-                                block[at],
-                                block[at + 1],
-                                block[at + 2],
-                                block[at + 3],
-                            ])
-                        };
-                        let (left, right) = (relative(long(0)), relative(long(4)));
-                        let _ = write!(text, ":{left}..{right}");
-                    }
-                }
-                (8, _) => {
-                    // From the injected segment's clock.
-                    let (_, echo) = s.timestamps().expect("it is there");
-                    text += &match echo.wrapping_sub(self.clock) as i32 {
-                        _ if echo == 0 => " ts-echo=0".into(),
-                        n => format!(" ts-echo={n:+}"),
-                    };
-                }
-                (other, _) => {
-                    let _ = write!(text, " option-{other}");
-                }
-            }
-        }
-        text
     }
 }

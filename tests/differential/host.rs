@@ -7,6 +7,9 @@ use crate::segment::Segment;
 
 /// A host with one connection at most, and a wire to it.
 pub trait Host {
+    /// Whether packets are IPv6.
+    fn v6(&self) -> bool;
+
     /// The host's port and the peer's.
     fn ports(&self) -> (u16, u16);
 
@@ -60,18 +63,16 @@ impl fmt::Display for Standing {
         if self.accepted {
             f.write_str(" accepted")?;
         }
-        match &self.error {
-            // What can be read after an error is nobody's promise.
-            Some(error) => write!(f, " error={error}"),
-            None => {
-                if self.readable > 0 {
-                    write!(f, " readable={}", self.readable)?;
-                }
-                if self.ended {
-                    f.write_str(" ended")?;
-                }
-                Ok(())
-            }
+        if let Some(error) = &self.error {
+            write!(f, " error={error}")?;
         }
+        if self.readable > 0 {
+            write!(f, " readable={}", self.readable)?;
+        }
+        // With an error everything has ended.
+        if self.ended && self.error.is_none() {
+            f.write_str(" ended")?;
+        }
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //! host's port.
 
 use std::collections::HashMap;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, s
 use crate::host::{Host, Standing};
 use crate::kernel::diag;
 use crate::kernel::wire::Wire;
-use crate::segment::{HOST, PEER, Segment};
+use crate::segment::{Segment, ends};
 
 /// Ports of hosts go round from here to below those that the kernel chooses.
 const FIRST_PORT: u16 = 2048;
@@ -64,7 +64,7 @@ impl Linux {
 
     /// A host at a port that was not used for long. `buffer` is the size of
     /// its receive buffer, if not the usual.
-    pub fn host(&self, buffer: Option<usize>) -> LinuxHost<'_> {
+    pub fn host(&self, buffer: Option<usize>, v6: bool) -> LinuxHost<'_> {
         let port = self.next_port.fetch_add(1, Ordering::Relaxed);
         if port >= LAST_PORT {
             self.next_port.store(FIRST_PORT, Ordering::Relaxed);
@@ -74,6 +74,7 @@ impl Linux {
         assert!(takers.insert(port, sender).is_none(), "a port in use");
         LinuxHost {
             linux: self,
+            v6,
             port,
             segments,
             buffer,
@@ -87,6 +88,7 @@ impl Linux {
 /// The kernel's sockets at one port.
 pub struct LinuxHost<'a> {
     linux: &'a Linux,
+    v6: bool,
     port: u16,
     segments: Receiver<Segment>,
     buffer: Option<usize>,
@@ -96,13 +98,21 @@ pub struct LinuxHost<'a> {
 }
 
 impl LinuxHost<'_> {
-    fn local(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(HOST, self.port)
+    fn local(&self) -> SocketAddr {
+        SocketAddr::new(ends(self.v6).0, self.port)
+    }
+
+    fn remote(&self) -> SocketAddr {
+        SocketAddr::new(ends(self.v6).1, PEER_PORT)
     }
 
     fn socket(&self) -> OwnedFd {
         let fd = rustix::net::socket_with(
-            AddressFamily::INET,
+            if self.v6 {
+                AddressFamily::INET6
+            } else {
+                AddressFamily::INET
+            },
             SocketType::STREAM,
             SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
             None,
@@ -118,6 +128,10 @@ impl LinuxHost<'_> {
 }
 
 impl Host for LinuxHost<'_> {
+    fn v6(&self) -> bool {
+        self.v6
+    }
+
     fn ports(&self) -> (u16, u16) {
         (self.port, PEER_PORT)
     }
@@ -142,7 +156,7 @@ impl Host for LinuxHost<'_> {
 
     fn connect(&mut self) {
         let fd = self.socket();
-        let result = rustix::net::connect(&fd, &SocketAddrV4::new(PEER, PEER_PORT));
+        let result = rustix::net::connect(&fd, &self.remote());
         assert_eq!(result, Err(Errno::INPROGRESS));
         self.connection = Some(fd);
         self.accepted = true;
@@ -185,7 +199,7 @@ impl Host for LinuxHost<'_> {
     }
 
     fn standing(&mut self) -> Standing {
-        let mut state = diag::state(self.local(), SocketAddrV4::new(PEER, PEER_PORT));
+        let mut state = diag::state(self.local(), self.remote());
         if state == "LISTEN" && self.accepted {
             // Of the connection nothing is left; the listener was found.
             state = "CLOSED";

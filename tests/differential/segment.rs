@@ -2,7 +2,7 @@
 //! so that malformed ones can be built and a shared mistake would show.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::kernel::{HOST_MAC, PEER_MAC};
 
@@ -10,10 +10,24 @@ use crate::kernel::{HOST_MAC, PEER_MAC};
 pub const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// Whoever crafts the segments.
 pub const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// The same, for exchanges over IPv6.
+pub const HOST_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+pub const PEER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+
+/// The addresses of host and peer.
+pub fn ends(v6: bool) -> (IpAddr, IpAddr) {
+    if v6 {
+        (HOST_V6.into(), PEER_V6.into())
+    } else {
+        (HOST.into(), PEER.into())
+    }
+}
 
 const ETHERNET: usize = 14;
-const IP: usize = 20;
+const IPV4: usize = 20;
+const IPV6: usize = 40;
 const TCP: usize = 20;
+const TTL: u8 = 64;
 
 pub const FIN: u8 = 0x01;
 pub const SYN: u8 = 0x02;
@@ -24,9 +38,10 @@ pub const URG: u8 = 0x20;
 pub const ECE: u8 = 0x40;
 pub const CWR: u8 = 0x80;
 
-/// A TCP segment in an IPv4 packet in an Ethernet frame.
+/// A TCP segment in an IP packet in an Ethernet frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Segment {
+    pub v6: bool,
     pub src_port: u16,
     pub dst_port: u16,
     pub seq: u32,
@@ -40,8 +55,11 @@ pub struct Segment {
     /// Header length in words, if not the true one.
     pub offset: Option<u8>,
     pub bad_checksum: bool,
-    /// The packet must not be fragmented.
+    /// The packet must not be fragmented, as none is over IPv6.
     pub df: bool,
+    /// Time to live or hop limit, and type of service or traffic class.
+    pub ttl: u8,
+    pub tos: u8,
 }
 
 impl Segment {
@@ -61,47 +79,73 @@ impl Segment {
         tcp.extend(self.urgent.to_be_bytes());
         tcp.extend(&self.options);
         tcp.extend(&self.payload);
-        let pseudo = sum(&PEER.octets()) + sum(&HOST.octets()) + 6 + tcp.len() as u64;
+        let (host, peer) = ends(self.v6);
+        let (host, peer) = (octets(host), octets(peer));
+        let pseudo = sum(&peer) + sum(&host) + 6 + tcp.len() as u64;
         let mut checksum = fold(pseudo + sum(&tcp));
         if self.bad_checksum {
             checksum ^= 0x5555;
         }
         tcp[16..18].copy_from_slice(&checksum.to_be_bytes());
 
-        let mut frame = Vec::with_capacity(ETHERNET + IP + tcp.len());
+        let mut frame = Vec::with_capacity(ETHERNET + IPV6 + tcp.len());
         frame.extend(HOST_MAC);
         frame.extend(PEER_MAC);
-        frame.extend([8, 0]);
-        let mut ip = vec![0x45, 0];
-        ip.extend(((IP + tcp.len()) as u16).to_be_bytes());
-        ip.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
-        ip.extend(PEER.octets());
-        ip.extend(HOST.octets());
-        let checksum = fold(sum(&ip));
-        ip[10..12].copy_from_slice(&checksum.to_be_bytes());
-        frame.extend(ip);
+        if self.v6 {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+            frame.extend((tcp.len() as u16).to_be_bytes());
+            frame.extend([6, TTL]);
+            frame.extend(peer);
+            frame.extend(host);
+        } else {
+            let mut ip = vec![0x45, 0];
+            ip.extend(((IPV4 + tcp.len()) as u16).to_be_bytes());
+            ip.extend([0, 0, 0x40, 0, TTL, 6, 0, 0]);
+            ip.extend(peer);
+            ip.extend(host);
+            let checksum = fold(sum(&ip));
+            ip[10..12].copy_from_slice(&checksum.to_be_bytes());
+            frame.extend([8, 0]);
+            frame.extend(ip);
+        }
         frame.extend(tcp);
         frame
     }
 
-    /// The segment in a frame from the host; `None` for anything else.
+    /// The segment in a frame from the host to the peer; `None` for anything
+    /// else.
     ///
     /// # Panics
-    /// When its checksum is wrong.
+    /// When a checksum or an Ethernet address is wrong.
     pub fn parse(frame: &[u8]) -> Option<Self> {
         let packet = frame.get(ETHERNET..)?;
-        let is_tcp = frame.get(12..14)? == [8, 0] && *packet.first()? == 0x45 && packet[9] == 6;
-        if !is_tcp || packet.get(12..16)? != HOST.octets() {
+        let v6 = match frame.get(12..14)? {
+            [8, 0] if *packet.first()? == 0x45 && *packet.get(9)? == 6 => false,
+            [0x86, 0xdd] if *packet.get(6)? == 6 => true,
+            _ => return None,
+        };
+        let (host, peer) = ends(v6);
+        let addresses = if v6 { 8..40 } else { 12..20 };
+        if packet.get(addresses.clone())? != [octets(host), octets(peer)].concat() {
             return None;
         }
-        let len = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
-        let b = packet.get(IP..len)?;
-        let pseudo = sum(&packet[12..20]) + 6 + b.len() as u64;
+        assert_eq!(frame[..12], [PEER_MAC, HOST_MAC].concat(), "Ethernet");
+        let word = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+        let (header, len, ttl, tos) = if v6 {
+            let len = IPV6 + usize::from(word(4));
+            (IPV6, len, packet[7], (word(0) >> 4) as u8)
+        } else {
+            assert_eq!(fold(sum(&packet[..IPV4])), 0, "the header's checksum");
+            (IPV4, usize::from(word(2)), packet[8], packet[1])
+        };
+        let b = packet.get(header..len)?;
+        let pseudo = sum(&packet[addresses]) + 6 + b.len() as u64;
         assert_eq!(fold(pseudo + sum(b)), 0, "checksum of {b:02x?}");
         let word = |at: usize| u16::from_be_bytes([b[at], b[at + 1]]);
         let long = |at: usize| u32::from_be_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
         let header = usize::from(b[12] >> 4) * 4;
         Some(Self {
+            v6,
             src_port: word(0),
             dst_port: word(2),
             seq: long(4),
@@ -113,7 +157,9 @@ impl Segment {
             payload: b[header..].to_vec(),
             offset: None,
             bad_checksum: false,
-            df: packet[6] & 0x40 != 0,
+            df: v6 || packet[6] & 0x40 != 0,
+            ttl,
+            tos,
         })
     }
 
@@ -169,14 +215,21 @@ impl fmt::Display for Names {
     }
 }
 
-fn sum(bytes: &[u8]) -> u64 {
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+pub fn sum(bytes: &[u8]) -> u64 {
     bytes
         .chunks(2)
         .map(|c| u64::from(c[0]) << 8 | u64::from(*c.get(1).unwrap_or(&0)))
         .sum()
 }
 
-fn fold(mut sum: u64) -> u16 {
+pub fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

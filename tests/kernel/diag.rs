@@ -1,7 +1,7 @@
 //! The kernel's state of a connection, asked by its addresses and ports
 //! through sock_diag(7): it knows those without a file descriptor as well.
 
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 
 use rustix::net::netlink::SOCK_DIAG;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -31,7 +31,7 @@ const STATES: [&str; 13] = [
 
 /// The state of the socket at `local` that is connected to `remote`, by the
 /// RFC's name; of a listener there if no such one exists.
-pub fn state(local: SocketAddrV4, remote: SocketAddrV4) -> &'static str {
+pub fn state(local: SocketAddr, remote: SocketAddr) -> &'static str {
     let fd = rustix::net::socket_with(
         AddressFamily::NETLINK,
         SocketType::DGRAM,
@@ -45,13 +45,23 @@ pub fn state(local: SocketAddrV4, remote: SocketAddrV4) -> &'static str {
     m.extend(NLM_F_REQUEST.to_ne_bytes());
     m.extend([0; 8]);
     // inet_diag_req_v2: family, protocol, no extensions, all states.
-    m.extend([libc::AF_INET as u8, libc::IPPROTO_TCP as u8, 0, 0]);
+    let family = if local.is_ipv6() {
+        libc::AF_INET6
+    } else {
+        libc::AF_INET
+    };
+    m.extend([family as u8, libc::IPPROTO_TCP as u8, 0, 0]);
     m.extend(u32::MAX.to_ne_bytes());
     m.extend(local.port().to_be_bytes());
     m.extend(remote.port().to_be_bytes());
     for address in [local.ip(), remote.ip()] {
-        m.extend(address.octets());
-        m.extend([0; 12]);
+        match address {
+            IpAddr::V4(address) => {
+                m.extend(address.octets());
+                m.extend([0; 12]);
+            }
+            IpAddr::V6(address) => m.extend(address.octets()),
+        }
     }
     // Any device, any cookie.
     m.extend([0; 4]);

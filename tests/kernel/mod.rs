@@ -8,7 +8,7 @@ pub mod wire;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -72,6 +72,22 @@ impl Settings {
             sysctls: sysctls.map(|(k, v)| (k.into(), v.into())).into(),
             mtu: 1500,
         }
+    }
+
+    /// Gives the kernel an IPv6 address as well, in a network of 64 bits, with
+    /// the peer at `peer`, which is the way to all others.
+    pub fn add_ipv6(&mut self, host: Ipv6Addr, peer: Ipv6Addr) {
+        for device in ["all", "default"] {
+            self.sysctl(&format!("ipv6/conf/{device}/disable_ipv6"), "0");
+            self.sysctl(&format!("ipv6/conf/{device}/accept_ra"), "0");
+            self.sysctl(&format!("ipv6/conf/{device}/router_solicitations"), "0");
+        }
+        let mac = mac_text(PEER_MAC);
+        self.ip.extend([
+            format!("addr add {host}/64 dev {DEVICE} nodad"),
+            format!("neigh add {peer} lladdr {mac} nud permanent dev {DEVICE}"),
+            format!("route add default via {peer}"),
+        ]);
     }
 
     /// Sets a value below `/proc/sys/net`.

@@ -64,18 +64,7 @@ impl Linux {
         // Scripts know of this limit.
         settings.sysctl("ipv4/tcp_invalid_ratelimit", "500");
         if plan.v6 {
-            for device in ["all", "default"] {
-                settings.sysctl(&format!("ipv6/conf/{device}/disable_ipv6"), "0");
-                settings.sysctl(&format!("ipv6/conf/{device}/accept_ra"), "0");
-                settings.sysctl(&format!("ipv6/conf/{device}/router_solicitations"), "0");
-            }
-            let mac = PEER_MAC.map(|b| format!("{b:02x}")).join(":");
-            let dev = kernel::DEVICE;
-            settings.ip = vec![
-                format!("addr add {LOCAL_V6}/64 dev {dev} nodad"),
-                format!("neigh add {GATEWAY_V6} lladdr {mac} nud permanent dev {dev}"),
-                format!("route add default via {GATEWAY_V6}"),
-            ];
+            settings.add_ipv6(LOCAL_V6, GATEWAY_V6);
         }
         let wire = kernel::enter(&settings);
         let (answer, answered) = channel();
