@@ -5,6 +5,7 @@
 //! for.
 
 mod kernel;
+mod ring;
 
 use std::collections::VecDeque;
 use std::time::Duration;
