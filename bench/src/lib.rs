@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod compare;
 pub mod memory;
 pub mod sample;
 pub mod stage;

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use xsk_rs::config::{BindFlags, Interface as XskInterface, LibxdpFlags, SocketConfig};
@@ -75,12 +74,11 @@ pub(super) struct Rings {
     pub(super) fd: RawFd,
     pub(super) zero_copy: bool,
     pub(super) tx_size: u32,
-    pub(super) umem: Arc<Umem>,
 }
 
 /// Binds a socket to `queue` of the interface of `steering`.
 pub(super) fn bind(
-    umem: &Arc<Umem>,
+    umem: &Umem,
     steering: &Steering,
     queue: u32,
     options: &LinkOptions,
@@ -139,7 +137,6 @@ pub(super) fn bind(
         fd,
         zero_copy,
         tx_size: options.tx_ring,
-        umem: Arc::clone(umem),
     })
 }
 

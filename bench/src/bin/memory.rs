@@ -4,10 +4,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
-use fullbore_bench::memory::{Pair, Settings, Stack};
+use fullbore_bench::memory::{self, Pair, Settings, Stack};
 use fullbore_bench::sample::Sample;
 
 /// Compares stacks over memory: nanoseconds a full segment, both ends.
@@ -67,43 +66,29 @@ fn run(args: &Args) -> Result<(), String> {
     } else {
         args.stacks.clone()
     };
-    let bytes = args.segments * settings.segment();
-    let prepared = |stack: Stack| -> Result<Box<dyn Pair>, String> {
-        let named = |e| format!("{}: {e}", stack.name());
-        let mut pair = stack.connect(&settings).map_err(named)?;
-        pair.transfer(args.warm_up * settings.segment())
-            .map_err(named)?;
-        pair.set_verify(false);
-        Ok(pair)
-    };
+    let named = |stack: Stack| move |e| format!("{}: {e}", stack.name());
     if args.once {
         for &stack in &stacks {
-            let mut pair = prepared(stack)?;
-            measured(&mut *pair, bytes)?;
+            let mut pair = stack.connect(&settings).map_err(named(stack))?;
+            pair.transfer(args.warm_up * settings.segment())
+                .map_err(named(stack))?;
+            pair.set_verify(false);
+            measured(&mut *pair, args.segments * settings.segment()).map_err(named(stack))?;
         }
         return Ok(());
     }
     let mut costs = vec![Sample::default(); stacks.len()];
     for _ in 0..args.runs.max(1) {
         for (&stack, cost) in stacks.iter().zip(&mut costs) {
-            let mut pair = prepared(stack)?;
-            let begin = processor_time();
-            measured(&mut *pair, bytes)?;
-            cost.push((processor_time() - begin) / args.segments as f64);
+            let nanos = memory::cost(stack, &settings, args.warm_up, args.segments);
+            cost.push(nanos.map_err(named(stack))?);
         }
     }
     report(args, &settings, &stacks, &costs);
     Ok(())
 }
 
-/// Processor time of this thread in nanoseconds: on a machine that does other
-/// things as well it says more than the time of day.
-fn processor_time() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
-}
-
-/// What the clock, or a profiler's filter by function, is held to.
+/// What a profiler's filter by function is held to.
 #[inline(never)]
 fn measured(pair: &mut dyn Pair, bytes: u64) -> Result<(), String> {
     pair.transfer(bytes)

@@ -15,6 +15,7 @@ mod wire;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use rustix::time::{ClockId, clock_gettime};
 
 pub use fullbore_pair::FullborePair;
 pub use smoltcp_pair::SmoltcpPair;
@@ -112,6 +113,27 @@ impl Stack {
             Self::SmoltcpHandOver => Box::new(SmoltcpPair::new(settings, false)?),
         })
     }
+}
+
+/// What a full segment costs both ends together, in nanoseconds of this
+/// thread's processor time, on a fresh connection after `warm_up` segments.
+///
+/// # Errors
+/// When the connection breaks.
+pub fn cost(stack: Stack, settings: &Settings, warm_up: u64, segments: u64) -> Result<f64, String> {
+    let mut pair = stack.connect(settings)?;
+    pair.transfer(warm_up * settings.segment())?;
+    pair.set_verify(false);
+    let begin = processor_time();
+    pair.transfer(segments * settings.segment())?;
+    Ok((processor_time() - begin) / segments as f64)
+}
+
+/// Processor time of this thread in nanoseconds: on a machine that does other
+/// things as well it says more than the time of day.
+fn processor_time() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
 
 /// The sending program's position in an endless repetition of one block.
