@@ -300,6 +300,27 @@ impl Pool {
         }
     }
 
+    /// Moves a packet about to be transmitted to [`PACKET_START`], where the
+    /// kernel expects it. A held packet is there already.
+    ///
+    /// # Panics
+    /// If it is of another region, or longer than [`max_packet`](Self::max_packet).
+    #[inline]
+    pub fn move_to_start(&mut self, desc: &mut TxDesc) {
+        if desc.start == PACKET_START {
+            return;
+        }
+        debug_assert_eq!(self.owner[desc.chunk as usize], Owner::Tx);
+        let id = desc.region;
+        let from = self.region.offset(id, desc.chunk, desc.start, desc.len);
+        let to = self.region.offset(id, desc.chunk, PACKET_START, desc.len);
+        let base = self.region.base().as_ptr();
+        // SAFETY: both ranges lie in the chunk (`offset`); its only handle is
+        // `desc`, borrowed exclusively, and the kernel has not been given it.
+        unsafe { std::ptr::copy(base.add(from), base.add(to), desc.len as usize) };
+        desc.start = PACKET_START;
+    }
+
     /// Completes a transmission that never left the process.
     pub fn complete(&mut self, desc: TxDesc) {
         self.check(desc.region);

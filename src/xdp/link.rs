@@ -14,15 +14,13 @@ use crate::stats::{KernelCounters, LinkCounters};
 use crate::time::Instant;
 
 mod rings;
+#[cfg(test)]
+mod tests;
+mod traffic;
 
-use super::chunks::ChunkSet;
+use self::traffic::{Sizes, Traffic};
 use super::socket::{self, Rings};
 use super::{LinkOptions, Steering, Umem, XdpError};
-
-/// Descriptors moved to or from a ring at once.
-const BATCH: usize = 256;
-/// Transmissions that do not complete for so long have stalled.
-const STALL: Duration = Duration::from_secs(1);
 
 /// One queue of a network interface through an AF_XDP socket. Holds the
 /// steering program attached.
@@ -36,21 +34,8 @@ pub struct XdpLink {
     umem: Arc<Umem>,
     steering: Steering,
     queue: u32,
-    fill_target: usize,
-    /// Chunks that the kernel has through this socket.
-    filled: ChunkSet,
-    sent: ChunkSet,
-    scratch: Box<[FrameDesc]>,
+    traffic: Traffic<FrameDesc>,
     poll: Vec<libc::pollfd>,
-    /// The rest of a frame of several chunks is to be dropped.
-    in_oversize: bool,
-    /// When a transmission last completed, or nothing was under way.
-    progress: Instant,
-    fill_kicked: Instant,
-    /// The device was down when it was last asked to send.
-    down: bool,
-    gone: Option<i32>,
-    counters: LinkCounters,
 }
 
 impl XdpLink {
@@ -90,25 +75,22 @@ impl XdpLink {
         }
         let rings = socket::bind(umem, steering, queue, options)?;
         umem.opened(rings.fd);
-        let chunks = umem.descs().len();
         let mut link = Self {
             rings: Some(rings),
             umem: Arc::clone(umem),
             steering: steering.clone(),
             queue,
-            fill_target: options.fill as usize,
-            filled: ChunkSet::new(chunks),
-            sent: ChunkSet::new(chunks),
-            scratch: vec![FrameDesc::default(); BATCH].into_boxed_slice(),
+            traffic: Traffic::new(Sizes {
+                chunks: umem.descs().len(),
+                chunk: umem.chunk_size() as usize,
+                frame: umem.max_frame() as usize,
+                fill: options.fill as usize,
+            }),
             poll: Vec::with_capacity(16),
-            in_oversize: false,
-            progress: Instant::ZERO,
-            fill_kicked: Instant::ZERO,
-            down: false,
-            gone: None,
-            counters: LinkCounters::default(),
         };
-        link.refill(Instant::ZERO, pool);
+        if let Some(rings) = &mut link.rings {
+            link.traffic.refill(rings, Instant::ZERO, pool);
+        }
         if let Err(error) = steering.set_socket(queue, link.as_fd()) {
             link.close(pool);
             return Err(error);
@@ -143,7 +125,7 @@ impl XdpLink {
     /// What has passed through.
     #[must_use]
     pub const fn counters(&self) -> &LinkCounters {
-        &self.counters
+        &self.traffic.counters
     }
 
     /// The kernel's own statistics of the socket: one system call.
@@ -160,22 +142,26 @@ impl XdpLink {
     /// Transmissions that the kernel has not completed.
     #[must_use]
     pub const fn in_transmission(&self) -> usize {
-        self.sent.len()
+        self.traffic.sent.len()
     }
 
     /// Waits until everything handed to the kernel has been sent, at most
     /// `limit`. Answers whether it has.
     pub fn drain(&mut self, pool: &mut Pool, limit: Duration) -> bool {
         let start = std::time::Instant::now();
+        let Some(rings) = &mut self.rings else {
+            return true;
+        };
+        let traffic = &mut self.traffic;
         loop {
-            self.reap(pool);
-            if self.sent.is_empty() {
+            traffic.reap(rings, pool);
+            if traffic.sent.is_empty() {
                 return true;
             }
-            if start.elapsed() >= limit || self.gone.is_some() {
+            if start.elapsed() >= limit || traffic.gone.is_some() {
                 return false;
             }
-            self.kick(pool);
+            traffic.kick(rings, pool);
             std::thread::sleep(Duration::from_micros(50));
         }
     }
@@ -193,7 +179,7 @@ impl XdpLink {
             return;
         }
         let returned = self.shut();
-        for chunk in self.sent.drain() {
+        for chunk in self.traffic.sent.drain() {
             // SAFETY: its socket sends no more, and what the kernel may still
             // read of it has no effect on this process.
             let _ = unsafe { pool.complete_chunk(chunk) };
@@ -216,7 +202,7 @@ impl XdpLink {
         let _ = self.steering.clear_socket(self.queue);
         let fd = rings.fd;
         drop(rings);
-        self.umem.closed(fd, self.filled.drain().collect())
+        self.umem.closed(fd, self.traffic.filled.drain().collect())
     }
 }
 
@@ -229,91 +215,16 @@ impl Link for XdpLink {
         max: usize,
     ) -> usize {
         debug_assert!(Arc::ptr_eq(pool.region(), self.umem.region()));
-        let chunk_size = self.umem.chunk_size() as usize;
-        let before = out.len();
-        let mut taken = 0;
-        while taken < max {
-            let Some(rings) = &mut self.rings else { break };
-            let batch = (max - taken).min(BATCH);
-            // SAFETY: the descriptors are only filled in; the ring is of this
-            // memory.
-            let n = unsafe { rings.rx.consume(&mut self.scratch[..batch]) };
-            for desc in &self.scratch[..n] {
-                let (chunk, start) = (desc.addr() / chunk_size, desc.addr() % chunk_size);
-                if !self.filled.remove(chunk) {
-                    self.counters.device_errors += 1;
-                    continue;
-                }
-                let oversize = desc.has_more_frames() || self.in_oversize;
-                if oversize {
-                    self.in_oversize = desc.has_more_frames();
-                    self.counters.rx_oversize += u64::from(!self.in_oversize);
-                }
-                let length = u16::try_from(desc.lengths().data()).unwrap_or(u16::MAX);
-                // SAFETY: the kernel has just returned the chunk, which was
-                // lent to it through this socket.
-                let packet = if oversize {
-                    None
-                } else {
-                    unsafe { pool.received(chunk as u32, start as u16, length) }
-                };
-                match packet {
-                    Some(packet) => {
-                        self.counters.rx_bytes += u64::from(length);
-                        out.push(packet);
-                    }
-                    None => {
-                        self.counters.device_errors += u64::from(!oversize);
-                        // SAFETY: as above.
-                        unsafe { pool.unlend(chunk as u32) };
-                    }
-                }
-            }
-            taken += n;
-            if n < batch {
-                break;
-            }
+        match &mut self.rings {
+            Some(rings) => self.traffic.receive(rings, now, pool, out, max),
+            None => 0,
         }
-        let received = out.len() - before;
-        self.counters.rx_frames += received as u64;
-        self.counters.rx_bursts += u64::from(received > 0);
-        self.refill(now, pool);
-        received
     }
 
     fn transmit(&mut self, now: Instant, pool: &mut Pool, queue: &mut VecDeque<TxDesc>) {
         debug_assert!(Arc::ptr_eq(pool.region(), self.umem.region()));
-        let completed = self.counters.tx_completed;
-        self.reap(pool);
-        if self.sent.is_empty() || self.counters.tx_completed != completed {
-            self.progress = now;
-        }
-        while !queue.is_empty() {
-            if self.submit(pool, queue) == 0 {
-                self.counters.tx_ring_full += 1;
-                let left = self.sent.len();
-                self.kick(pool);
-                self.reap(pool);
-                if self.sent.len() == left || self.rings.is_none() {
-                    break;
-                }
-            }
-        }
-        if self.sent.is_empty() {
-            return;
-        }
-        let stalled = now.since(self.progress) >= STALL;
-        if stalled {
-            self.progress = now;
-            self.counters.tx_stalled += 1;
-        }
-        if stalled
-            || self
-                .rings
-                .as_ref()
-                .is_some_and(|rings| rings.tx.needs_wakeup())
-        {
-            self.kick(pool);
+        if let Some(rings) = &mut self.rings {
+            self.traffic.transmit(rings, now, pool, queue);
         }
     }
 
@@ -324,17 +235,19 @@ impl Link for XdpLink {
             events: libc::POLLIN,
             revents: 0,
         };
-        if let Some(rings) = &self.rings {
+        let mut longest = timeout;
+        if let Some(rings) = &mut self.rings {
             self.poll.push(entry(rings.fd));
+            longest = self.traffic.longest_sleep(rings);
         }
         self.poll
             .extend(wakers.iter().map(|fd| entry(fd.as_raw_fd())));
-        let timeout = timeout.min(self.longest_sleep());
+        let timeout = timeout.min(longest);
         let timeout = libc::timespec {
             tv_sec: timeout.as_secs().cast_signed(),
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
-        self.counters.sleeps += 1;
+        self.traffic.counters.sleeps += 1;
         // SAFETY: the pointer and length describe `self.poll`, the timeout is
         // a local, and there is no signal mask.
         let result = unsafe {
@@ -360,7 +273,7 @@ impl Link for XdpLink {
     }
 
     fn counters(&self) -> LinkCounters {
-        self.counters
+        self.traffic.counters
     }
 
     fn kernel_counters(&self) -> KernelCounters {
@@ -369,18 +282,19 @@ impl Link for XdpLink {
 
     /// One system call: not for every turn.
     fn health(&mut self) -> io::Result<()> {
-        if self.gone.is_none() {
+        let traffic = &mut self.traffic;
+        if traffic.gone.is_none() {
             match &self.rings {
-                None => self.gone = Some(libc::ENOTCONN),
+                None => traffic.gone = Some(libc::ENOTCONN),
                 Some(rings) => {
                     if let Err(error) = socket::take_error(rings.fd) {
-                        self.counters.device_errors += 1;
-                        self.gone = error.raw_os_error().or(Some(libc::EIO));
+                        traffic.counters.device_errors += 1;
+                        traffic.gone = error.raw_os_error().or(Some(libc::EIO));
                     }
                 }
             }
         }
-        match self.gone {
+        match traffic.gone {
             None => Ok(()),
             Some(number) => {
                 let why = io::Error::from_raw_os_error(number);

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use xsk_rs::config::{BindFlags, Interface as XskInterface, LibxdpFlags, SocketConfig};
@@ -74,11 +75,12 @@ pub(super) struct Rings {
     pub(super) fd: RawFd,
     pub(super) zero_copy: bool,
     pub(super) tx_size: u32,
+    pub(super) umem: Arc<Umem>,
 }
 
 /// Binds a socket to `queue` of the interface of `steering`.
 pub(super) fn bind(
-    umem: &Umem,
+    umem: &Arc<Umem>,
     steering: &Steering,
     queue: u32,
     options: &LinkOptions,
@@ -137,6 +139,7 @@ pub(super) fn bind(
         fd,
         zero_copy,
         tx_size: options.tx_ring,
+        umem: Arc::clone(umem),
     })
 }
 

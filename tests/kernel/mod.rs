@@ -35,6 +35,8 @@ pub struct Settings {
     pub host: (Ipv4Addr, u8),
     /// An address of that network: the peer's, and the way to all others.
     pub peer: Ipv4Addr,
+    /// Likewise over IPv6, in a network of 64 bits.
+    pub ipv6: Option<(Ipv6Addr, Ipv6Addr)>,
     /// Further lines for `ip -batch`.
     pub ip: Vec<String>,
     /// Values below `/proc/sys/net`, as `ipv4/tcp_sack` and `0`.
@@ -68,6 +70,7 @@ impl Settings {
         Self {
             host,
             peer,
+            ipv6: None,
             ip: Vec::new(),
             sysctls: sysctls.map(|(k, v)| (k.into(), v.into())).into(),
             mtu: 1500,
@@ -82,6 +85,7 @@ impl Settings {
             self.sysctl(&format!("ipv6/conf/{device}/accept_ra"), "0");
             self.sysctl(&format!("ipv6/conf/{device}/router_solicitations"), "0");
         }
+        self.ipv6 = Some((host, peer));
         let mac = mac_text(PEER_MAC);
         self.ip.extend([
             format!("addr add {host}/64 dev {DEVICE} nodad"),
@@ -158,21 +162,58 @@ fn hurry() {
     unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const priority) };
 }
 
-/// Frames sent before the carrier is there are lost: asks for the kernel's
+/// Frames sent before the carrier is there are lost, and the kernel may take
+/// note of the carrier for IPv6 as much as a second after that: asks for its
 /// Ethernet address until it answers.
 fn wait_until_up(wire: &Wire, settings: &Settings) {
+    let is_arp = |f: &[u8]| f.get(12..14) == Some(&[8, 6]) && f.get(20..22) == Some(&[0, 2]);
+    ask(wire, &arp_request(settings.peer, settings.host.0), is_arp);
+    if let Some((host, peer)) = settings.ipv6 {
+        let is_advertisement = |f: &[u8]| {
+            f.get(12..14) == Some(&[0x86, 0xdd])
+                && f.get(20) == Some(&58)
+                && f.get(54) == Some(&136)
+        };
+        ask(wire, &solicitation(peer, host), is_advertisement);
+    }
+}
+
+/// Sends `question` again and again until an answer comes.
+fn ask(wire: &Wire, question: &[u8], is_answer: impl Fn(&[u8]) -> bool) {
     let start = Instant::now();
-    let question = arp_request(settings.peer, settings.host.0);
     while start.elapsed() < PATIENCE {
-        wire.send(&question);
+        wire.send(question);
         let next = Instant::now() + Duration::from_millis(20);
         while let Some((_, frame)) = wire.receive(next) {
-            if frame.get(12..14) == Some(&[8, 6]) && frame.get(20..22) == Some(&[0, 2]) {
+            if is_answer(&frame) {
                 return;
             }
         }
     }
     panic!("the veth pair does not come up");
+}
+
+/// A neighbour solicitation (RFC 4861 section 4.3).
+fn solicitation(from: Ipv6Addr, of: Ipv6Addr) -> Vec<u8> {
+    let mut message = vec![135, 0, 0, 0, 0, 0, 0, 0];
+    message.extend(of.octets());
+    message.extend([1, 1]);
+    message.extend(PEER_MAC);
+    let addresses = [from.octets(), of.octets()].concat();
+    let words = [&addresses[..], &message].concat();
+    let words = words
+        .chunks(2)
+        .map(|w| u32::from(w[0]) << 8 | u32::from(w[1]));
+    let mut sum = words.sum::<u32>() + 58 + message.len() as u32;
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    message[2..4].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    let mut frame = [HOST_MAC, PEER_MAC].concat();
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, message.len() as u8, 58, 255]);
+    frame.extend(addresses);
+    frame.extend(message);
+    frame
 }
 
 fn arp_request(from: Ipv4Addr, of: Ipv4Addr) -> Vec<u8> {

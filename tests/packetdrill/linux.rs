@@ -42,6 +42,9 @@ fn linux_passes_every_script_or_it_is_known_why_not() {
             break;
         }
         println!("again: {}", scripts.len());
+        for line in report.lines().filter(|l| l.starts_with("FAILED")) {
+            println!("  {line}");
+        }
     }
     println!(
         "linux: {passed} passed, {} failed, {skipped} skipped",

@@ -1,0 +1,490 @@
+//! What moves chunks through the rings, against a model of the kernel: whatever
+//! parts of what it is given the kernel takes and returns, and wherever the
+//! cursors are, each frame goes out and comes in once, in order and unchanged,
+//! chunks balance after every step, and nobody sleeps on what the other waits
+//! for.
+
+mod kernel;
+mod ring;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use self::kernel::{Driver, Kernel, Random, Sizes};
+use super::traffic::{self, FILL_BATCH, SLEEP_PENDING, SLEEP_SENDING, STALL, Traffic};
+use crate::frame::{Held, PACKET_START, Packet, Pool, TxDesc};
+use crate::time::Instant;
+
+/// What happens next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// The link receives, at most so many.
+    Receive(usize),
+    /// The link transmits, so many new frames among others.
+    Transmit(usize),
+    /// Received frames are sent back in place, to be transmitted.
+    TurnAround(usize),
+    /// Received frames are freed.
+    Free(usize),
+    /// A new frame is sent and kept.
+    Hold,
+    /// A kept frame is sent again, if its last transmission has completed.
+    Again,
+    /// A kept frame is let go of, wherever it is.
+    Release,
+    /// Frames that no device takes are to be sent.
+    Unfit,
+    Wait(Duration),
+    // What the kernel does.
+    TakeFill(usize),
+    Arrive,
+    /// A frame of so many chunks arrives.
+    ArriveLong(usize),
+    Send(usize),
+    Complete(usize, bool),
+    /// The driver says that it wants to be asked, if it has nothing to do.
+    Rest,
+    /// It misses what is on the ring until it is asked.
+    Stick,
+    Down(bool),
+    Lie(bool),
+}
+
+/// A link without a socket, and what is to come of it.
+struct World {
+    pool: Pool,
+    kernel: Kernel,
+    traffic: Traffic<kernel::Desc>,
+    fill: usize,
+    now: Instant,
+    queue: VecDeque<TxDesc>,
+    packets: Vec<Packet>,
+    held: VecDeque<(Held, Vec<u8>)>,
+    /// When a completion was last taken, or nothing was under way.
+    progress: Instant,
+    last_fill_kick: Instant,
+    handed_over: u64,
+    errors: u64,
+    was_down: bool,
+}
+
+impl World {
+    fn new(sizes: Sizes, fill: usize, driver: Driver, starts: [u32; 4], seed: u64) -> Self {
+        let (mut kernel, region) = Kernel::new(sizes, driver, starts, seed);
+        let mut pool = Pool::new(region);
+        let mut traffic = Traffic::new(traffic::Sizes {
+            chunks: sizes.chunks as usize,
+            chunk: sizes.chunk as usize,
+            frame: pool.max_packet(),
+            fill,
+        });
+        let now = Instant::ZERO + Duration::from_secs(5);
+        traffic.refill(&mut kernel, now, &mut pool);
+        let mut world = Self {
+            pool,
+            kernel,
+            traffic,
+            fill,
+            now,
+            queue: VecDeque::new(),
+            packets: Vec::new(),
+            held: VecDeque::new(),
+            progress: now,
+            last_fill_kick: Instant::ZERO,
+            handed_over: 0,
+            errors: 0,
+            was_down: false,
+        };
+        world.check();
+        world
+    }
+
+    /// A packet with bytes of its own.
+    fn packet(&mut self) -> Option<(Packet, Vec<u8>)> {
+        let mut packet = self.pool.alloc()?;
+        let length = 14 + self.kernel.random.below(1500);
+        let bytes = self.kernel.frame(length);
+        packet.set_range(PACKET_START, length as u16);
+        self.pool.bytes_mut(&mut packet).copy_from_slice(&bytes);
+        Some((packet, bytes))
+    }
+
+    fn enqueue(&mut self, desc: TxDesc, bytes: Vec<u8>) {
+        self.queue.push_back(desc);
+        self.kernel.expected.push_back(bytes);
+        self.handed_over += 1;
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Receive(max) => self.receive(max),
+            Step::Transmit(n) => {
+                for _ in 0..n {
+                    let Some((packet, bytes)) = self.packet() else {
+                        break;
+                    };
+                    let desc = self.pool.transmit(packet);
+                    self.enqueue(desc, bytes);
+                }
+                self.transmit();
+            }
+            Step::TurnAround(n) => {
+                for packet in self.packets.drain(..n.min(self.packets.len())) {
+                    let bytes = self.pool.bytes(&packet).to_vec();
+                    self.queue.push_back(self.pool.transmit(packet));
+                    self.kernel.expected.push_back(bytes);
+                    self.handed_over += 1;
+                }
+                self.transmit();
+            }
+            Step::Free(n) => {
+                for packet in self.packets.drain(..n.min(self.packets.len())) {
+                    self.pool.free(packet);
+                }
+            }
+            Step::Hold => {
+                if let Some((packet, bytes)) = self.packet() {
+                    let mut held = self.pool.hold(packet);
+                    let desc = self.pool.transmit_held(&mut held).unwrap();
+                    self.held.push_back((held, bytes.clone()));
+                    self.enqueue(desc, bytes);
+                    self.transmit();
+                }
+            }
+            Step::Again => {
+                if let Some((mut held, bytes)) = self.held.pop_front() {
+                    if let Some(desc) = self.pool.transmit_held(&mut held) {
+                        self.enqueue(desc, bytes.clone());
+                        self.transmit();
+                    }
+                    self.held.push_back((held, bytes));
+                }
+            }
+            Step::Release => {
+                if let Some((held, _)) = self.held.pop_front() {
+                    self.pool.release(held);
+                }
+            }
+            Step::Unfit => {
+                for (start, length) in [(PACKET_START, 13), (0, PACKET_START + 1793), (40, 0)] {
+                    if let Some(mut packet) = self.pool.alloc() {
+                        packet.set_range(start, length);
+                        self.queue.push_back(self.pool.transmit(packet));
+                        self.errors += 1;
+                    }
+                }
+                self.transmit();
+            }
+            Step::Wait(time) => self.now += time,
+            Step::TakeFill(n) => self.kernel.take_fill(n),
+            Step::Arrive => self.kernel.arrive(1),
+            Step::ArriveLong(n) => self.kernel.arrive(n),
+            Step::Send(n) => self.kernel.send(n),
+            Step::Complete(n, oldest) => self.kernel.complete(n, oldest),
+            Step::Rest => self.kernel.rest(),
+            Step::Stick => self.kernel.stuck = true,
+            Step::Down(down) => {
+                self.kernel.down = down;
+                self.was_down |= down;
+            }
+            Step::Lie(received) => self.lie(received),
+        }
+        self.check();
+    }
+
+    fn receive(&mut self, max: usize) {
+        let (kicks, filled) = (self.kernel.fill_kicks, self.traffic.counters.fill_frames);
+        let before = self.packets.len();
+        let n = self.traffic.receive(
+            &mut self.kernel,
+            self.now,
+            &mut self.pool,
+            &mut self.packets,
+            max,
+        );
+        assert!(n <= max && n == self.packets.len() - before);
+        for packet in &self.packets[before..] {
+            let arrived = self.kernel.arrived.pop_front();
+            assert_eq!(Some(self.pool.bytes(packet)), arrived.as_deref());
+        }
+        // Topped up, as far as there are chunks.
+        let missing = self.fill - self.traffic.filled.len();
+        assert!(missing < FILL_BATCH.min(self.fill) || self.pool.available() == 0);
+        // And the driver has been told, now or a moment ago.
+        if self.kernel.fill_kicks > kicks {
+            self.last_fill_kick = self.now;
+        } else if self.kernel.fill_waits_for_kick() {
+            assert_eq!(self.traffic.counters.fill_frames, filled);
+            let since = self.now.since(self.last_fill_kick);
+            assert!(since < traffic::FILL_KICK_EVERY, "{since:?} without a kick");
+        }
+    }
+
+    fn transmit(&mut self) {
+        let (kicks, counters) = (self.kernel.tx_kicks, self.traffic.counters);
+        if self.traffic.sent.is_empty() {
+            self.progress = self.now;
+        }
+        self.traffic
+            .transmit(&mut self.kernel, self.now, &mut self.pool, &mut self.queue);
+        let after = self.traffic.counters;
+        if self.traffic.sent.is_empty() || after.tx_completed > counters.tx_completed {
+            self.progress = self.now;
+        }
+        if after.tx_stalled > counters.tx_stalled {
+            let still = self.now.since(self.progress);
+            assert!(still >= STALL, "stalled after {still:?}");
+        }
+        if self.kernel.waits_for_kick() {
+            assert!(self.kernel.tx_kicks > kicks, "frames wait for a kick");
+            assert!(self.kernel.tx_kicked, "frames were added after the kick");
+        }
+    }
+
+    fn lie(&mut self, received: bool) {
+        let lively = std::mem::take(&mut self.kernel.driver.lively);
+        if self.kernel.lie(received) {
+            self.errors += 1;
+            if received {
+                // libxdp looks at the ring anew only when it knows of nothing.
+                self.receive(usize::MAX);
+                self.receive(usize::MAX);
+            } else {
+                self.traffic.reap(&mut self.kernel, &mut self.pool);
+            }
+        }
+        self.kernel.driver.lively = lively;
+    }
+
+    /// What is so at all times.
+    fn check(&mut self) {
+        let (traffic, kernel) = (&self.traffic, &self.kernel);
+        assert_eq!(traffic.filled.len(), kernel.receiving());
+        assert!(traffic.filled.len() <= self.fill);
+        assert_eq!(traffic.sent.len(), kernel.sending());
+        let ledger = self.pool.ledger();
+        assert_eq!(ledger.fill as usize, traffic.filled.len());
+        let leaving = traffic.sent.len() + self.queue.len();
+        assert_eq!((ledger.tx + ledger.queue_tx) as usize, leaving);
+        assert_eq!((ledger.queue + ledger.queue_tx) as usize, self.held.len());
+        assert_eq!(ledger.engine as usize, self.packets.len());
+
+        let counters = &traffic.counters;
+        let fit = |desc: &&TxDesc| (14..=self.pool.max_packet()).contains(&desc.len());
+        let queued = self.queue.iter().filter(fit).count() as u64;
+        let under_way = traffic.sent.len() as u64;
+        assert_eq!(counters.tx_frames + queued, self.handed_over);
+        assert_eq!(counters.tx_completed + under_way, counters.tx_frames);
+        assert!(traffic.gone.is_none());
+
+        let sleep = self.traffic.longest_sleep(&mut self.kernel);
+        if self.kernel.on_tx() > 0 && !self.kernel.down {
+            assert!(sleep <= SLEEP_SENDING);
+            let lively = self.kernel.driver.lively;
+            assert!(
+                lively || sleep <= SLEEP_PENDING || self.was_down,
+                "{sleep:?}"
+            );
+        } else if !self.traffic.sent.is_empty() {
+            assert!(sleep <= SLEEP_SENDING);
+        }
+    }
+
+    /// Turns until all is done: it has to come to an end, with each chunk where
+    /// it belongs.
+    fn settle(mut self) {
+        self.kernel.down = false;
+        let mut turns = 0;
+        loop {
+            self.kernel.work();
+            self.step(Step::Receive(64));
+            self.step(Step::Transmit(0));
+            if self.queue.is_empty() && self.traffic.sent.is_empty() {
+                break;
+            }
+            turns += 1;
+            assert!(turns < 2_000, "no end: {} left", self.queue.len());
+            self.now += SLEEP_SENDING;
+        }
+        self.kernel.driver.lively = false;
+        self.step(Step::Receive(usize::MAX));
+        self.step(Step::Receive(usize::MAX));
+        assert!(self.kernel.arrived.is_empty());
+        assert!(self.kernel.expected.is_empty());
+        assert_eq!(self.traffic.counters.tx_completed, self.kernel.completed);
+        assert_eq!(self.traffic.counters.rx_oversize, self.kernel.oversize);
+        assert!(self.traffic.counters.device_errors >= self.errors);
+        while !self.held.is_empty() {
+            self.step(Step::Release);
+        }
+        self.step(Step::Free(usize::MAX));
+        assert_eq!(self.pool.ledger().outstanding(), 0);
+        for chunk in self.traffic.filled.drain() {
+            // SAFETY: this kernel is at its end.
+            unsafe { self.pool.unlend(chunk) };
+        }
+        assert_eq!(self.pool.ledger().pool, self.pool.ledger().total());
+    }
+}
+
+/// Rings of a few entries, so that they are full and empty all the time.
+const SMALL: Sizes = Sizes {
+    chunks: 7,
+    chunk: 2048,
+    rx: 2,
+    tx: 4,
+    fill: 2,
+    completion: 2,
+};
+
+/// Every history of `depth` steps with rings of a few entries, whose cursors
+/// wrap on the way.
+fn every_history(depth: u32, driver: Driver) {
+    let letters = [
+        Step::Receive(8),
+        Step::Transmit(1),
+        Step::Transmit(3),
+        Step::TurnAround(1),
+        Step::Hold,
+        Step::Again,
+        Step::TakeFill(2),
+        Step::Arrive,
+        Step::Send(1),
+        Step::Send(9),
+        Step::Complete(1, false),
+        Step::Complete(9, true),
+        Step::Rest,
+    ];
+    let copying = driver.copies.is_some();
+    let letters: Vec<_> = letters
+        .into_iter()
+        .filter(|l| !copying || !matches!(l, Step::Send(_) | Step::Rest))
+        .collect();
+    let total = letters.len().pow(depth);
+    for number in 0..total {
+        // Just before the cursors wrap, and some further on.
+        let start = u32::MAX.wrapping_add(number as u32 % 5).wrapping_sub(2);
+        let mut world = World::new(SMALL, 2, driver, [start; 4], 1);
+        let mut rest = number;
+        let mut history = Vec::new();
+        for _ in 0..depth {
+            history.push(letters[rest % letters.len()]);
+            rest /= letters.len();
+        }
+        let told = Told(|| format!("cursors at {start}: {history:?}"));
+        for step in &history {
+            world.step(*step);
+        }
+        world.settle();
+        drop(told);
+    }
+}
+
+/// Says what it is told if there is a panic.
+struct Told<F: Fn() -> String>(F);
+
+impl<F: Fn() -> String> Drop for Told<F> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", (self.0)());
+        }
+    }
+}
+
+fn depth() -> u32 {
+    number("FULLBORE_RING_DEPTH").unwrap_or(4) as u32
+}
+
+fn number(name: &str) -> Option<u64> {
+    Some(std::env::var(name).ok()?.parse().expect("a number"))
+}
+
+#[test]
+fn every_short_history_with_a_copying_driver() {
+    for copies in [1, 8] {
+        every_history(
+            depth(),
+            Driver {
+                copies: Some(copies),
+                lively: false,
+            },
+        );
+    }
+}
+
+#[test]
+fn every_short_history_with_a_driver_that_sends_by_itself() {
+    every_history(
+        depth(),
+        Driver {
+            copies: None,
+            lively: false,
+        },
+    );
+}
+
+/// One random world: sizes, driver, cursors and history follow from the seed.
+fn random_history(seed: u64) {
+    let told = Told(|| format!("FULLBORE_RING_SEED={seed} replays this"));
+    let mut random = Random(seed);
+    let power = |random: &mut Random, from: u32, to: u32| {
+        1u32 << (from + random.below((to - from + 1) as usize) as u32)
+    };
+    let fill_ring = power(&mut random, 1, 9);
+    let sizes = Sizes {
+        chunks: 1 + random.below(1200) as u32,
+        chunk: 2048,
+        rx: power(&mut random, 1, 9),
+        tx: power(&mut random, 1, 9),
+        fill: fill_ring,
+        completion: power(&mut random, 1, 9),
+    };
+    let fill = 1 + random.below(fill_ring as usize);
+    let driver = Driver {
+        copies: random.one_in(2).then(|| 1 + random.below(40)),
+        lively: !random.one_in(4),
+    };
+    let starts = std::array::from_fn(|_| match random.below(3) {
+        0 => (random.below(600) as u32).wrapping_sub(300),
+        1 => u32::MAX - random.below(8) as u32,
+        _ => random.next() as u32,
+    });
+    let mut world = World::new(sizes, fill, driver, starts, random.next());
+    for _ in 0..200 {
+        let few = random.below(8);
+        let many = random.below(700);
+        let n = if random.one_in(4) { many } else { few };
+        world.step(match random.below(30) {
+            0..5 => Step::Receive(n + 1),
+            5..9 => Step::Transmit(n),
+            9..11 => Step::TurnAround(n),
+            11 => Step::Free(n),
+            12..14 => Step::Hold,
+            14 => Step::Again,
+            15 => Step::Release,
+            16 => Step::Unfit,
+            17 => Step::Wait(Duration::from_micros(1 << random.below(22))),
+            18 => Step::TakeFill(n),
+            19..23 => Step::Arrive,
+            23 => Step::ArriveLong(2 + random.below(3)),
+            24..26 => Step::Send(n),
+            26 => Step::Complete(n, random.one_in(2)),
+            27 => Step::Rest,
+            28 if random.one_in(3) => Step::Stick,
+            28 => Step::Down(random.one_in(3)),
+            _ => Step::Lie(random.one_in(2)),
+        });
+    }
+    world.settle();
+    drop(told);
+}
+
+#[test]
+fn random_histories_from_any_cursors() {
+    if let Some(seed) = number("FULLBORE_RING_SEED") {
+        return random_history(seed);
+    }
+    for seed in 0..number("FULLBORE_RING_RUNS").unwrap_or(400) {
+        random_history(seed);
+    }
+}
