@@ -252,10 +252,11 @@ impl Receive {
         }
     }
 
-    /// A whole segment arrived again: the next acknowledgement says so.
+    /// A segment of which nothing is taken, for its beginning or all of it
+    /// arrived again: the next acknowledgement says so.
     pub fn note_duplicate(&mut self, left: SeqNumber, right: SeqNumber) {
-        if right.le(self.nxt) {
-            self.duplicate = Some((left, right));
+        if left.lt(self.nxt) {
+            self.duplicate = Some((left, right.min(self.nxt)));
         }
     }
 
