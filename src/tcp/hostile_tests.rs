@@ -302,7 +302,7 @@ fn a_path_that_shrinks_leaves_frames_to_receive_with() {
     let mut p = Pair::connected(Config::default(), Config::default());
     p.a.to_send = pattern(3_000_000);
     p.run_until(Duration::from_secs(20), |p| p.b.received.len() > 2_000_000);
-    let reserve = p.a.pool.region().chunks() as usize / 8;
+    let reserve = super::send::reserve_of_parts(&p.a.pool);
     let mut others = Vec::new();
     while p.a.pool.available() > reserve + 20 {
         others.extend(p.a.pool.alloc());
@@ -326,6 +326,36 @@ fn a_path_that_shrinks_leaves_frames_to_receive_with() {
     p.faults.loss = 0;
     assert!(p.run_until(Duration::from_secs(200), |p| p.b.received.len()
         == 3_000_000));
+    p.finish();
+}
+
+/// An application takes frames as long as it may; parts of what it has queued
+/// find some nevertheless, and leave as fast as the windows let them.
+#[test]
+fn segments_that_go_in_parts_do_not_go_one_at_a_time() {
+    let config = Config {
+        timestamps: false,
+        ..Config::default()
+    };
+    let mut p = Pair::connected(config.clone(), config);
+    let mut others = Vec::new();
+    while p.a.pool.available() > 1100 {
+        others.extend(p.a.pool.alloc());
+    }
+    p.a.to_send = pattern(300_000);
+    p.swallow = (0..400).map(|n| (true, n)).collect();
+    p.settle();
+    let now = p.now;
+    let una = p.a.c().snd.una;
+    assert_eq!(p.a.pool.available(), super::send::reserve(&p.a.pool));
+    p.a.c().handle_path_mtu(now, 300, una);
+    p.swallow.clear();
+    // A part for each round trip would take 12 s.
+    let all = |p: &mut Pair| p.b.received.len() == 300_000;
+    assert!(p.run_until(Duration::from_secs(3), all));
+    for packet in others {
+        p.a.pool.free(packet);
+    }
     p.finish();
 }
 

@@ -111,6 +111,13 @@ pub fn reserve(pool: &Pool) -> usize {
     pool.region().chunks() as usize / 8
 }
 
+/// Frames that the parts of segments leave to receiving. Fewer than
+/// applications leave: these would take each frame as it comes free, and a
+/// window of segments that have become too large would leave one at a time.
+pub fn reserve_of_parts(pool: &Pool) -> usize {
+    pool.region().chunks() as usize / 16
+}
+
 impl Send {
     pub fn new(iss: SeqNumber, mss: u16) -> Self {
         Self {

@@ -1,7 +1,7 @@
 //! Segments made smaller, larger, or fit for longer headers: when the path or
 //! the peer's window changes.
 
-use super::{Segment, Send, reserve};
+use super::{Segment, Send, reserve, reserve_of_parts};
 use crate::frame::{PACKET_START, Pool};
 use crate::wire::checksum::Sum;
 
@@ -31,7 +31,7 @@ impl Send {
             }
         };
         // The parts of the first segment are what frees frames in the end.
-        let reserve = if i == 0 { 0 } else { reserve(pool) };
+        let reserve = if i == 0 { 0 } else { reserve_of_parts(pool) };
         let Some(mut second) = pool.alloc_above(reserve) else {
             s.held = Some(pool.hold(first));
             return false;
