@@ -1,6 +1,6 @@
 //! The memory that packets live in.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
 use std::io::IoSliceMut;
 use std::ptr::NonNull;
@@ -45,7 +45,8 @@ unsafe impl Sync for Region {}
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
 impl Region {
-    /// Zeroed memory from the allocator, for links that need no kernel.
+    /// Zeroed memory for links that need no kernel. Pages of it are taken as
+    /// they are first touched.
     ///
     /// # Panics
     /// If `chunk_size` is not a power of two from 2048 to 65536, or if the
@@ -56,17 +57,11 @@ impl Region {
         let len = (chunks.max(1) as usize)
             .checked_mul(chunk_size as usize)
             .expect("region size fits the address space");
-        let layout = Layout::from_size_align(len, 4096).expect("4096 is a valid alignment");
-        // SAFETY: the layout's size is not zero, chunks being at least 1 and
-        // the chunk size having been checked above.
-        let raw = unsafe { alloc_zeroed(layout) };
-        let Some(base) = NonNull::new(raw) else {
-            handle_alloc_error(layout)
-        };
-        let backing = Box::new(Heap { base, layout });
+        let backing = Mapping::new(len);
+        let base = backing.base;
         // SAFETY: `base` points to `chunks * chunk_size` zeroed bytes that
         // live as long as `backing`, and nothing else refers to them.
-        unsafe { Self::from_raw(base, chunks, chunk_size, backing) }
+        unsafe { Self::from_raw(base, chunks, chunk_size, Box::new(backing)) }
     }
 
     /// Memory that somebody else mapped.
@@ -181,21 +176,39 @@ impl fmt::Debug for Region {
     }
 }
 
-struct Heap {
+/// Zeroed pages of this process alone.
+struct Mapping {
     base: NonNull<u8>,
-    layout: Layout,
+    len: usize,
 }
 
-impl Backing for Heap {}
+impl Mapping {
+    fn new(len: usize) -> Self {
+        let (protection, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        );
+        // SAFETY: a new mapping, where the kernel likes, is nobody's memory.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, -1, 0) };
+        let base = NonNull::new(at.cast::<u8>()).filter(|_| at != libc::MAP_FAILED);
+        let Some(base) = base else {
+            handle_alloc_error(Layout::from_size_align(len, 4096).unwrap_or(Layout::new::<u8>()))
+        };
+        Self { base, len }
+    }
+}
 
-// SAFETY: `Heap` only owns the allocation; it never reads or writes it.
-unsafe impl Send for Heap {}
+impl Backing for Mapping {}
+
+// SAFETY: `Mapping` only owns the pages; it never reads or writes them.
+unsafe impl Send for Mapping {}
 // SAFETY: as above.
-unsafe impl Sync for Heap {}
+unsafe impl Sync for Mapping {}
 
-impl Drop for Heap {
+impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: `base` came from `alloc_zeroed` with this layout.
-        unsafe { dealloc(self.base.as_ptr(), self.layout) }
+        // SAFETY: `new` mapped exactly this, and the region that handed out
+        // its bytes is gone.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
     }
 }
