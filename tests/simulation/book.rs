@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use fullbore::engine::Reason;
 use fullbore::time::Instant;
 
+use crate::handshake::Handshakes;
 use crate::plan::{Plan, START};
 use crate::script::{Dialog, Finish};
 
@@ -37,6 +39,8 @@ pub struct End {
 pub struct Entry {
     pub ends: [End; 2],
     pub opened: Option<Instant>,
+    /// From where.
+    pub local: Option<SocketAddr>,
 }
 
 pub struct Book {
@@ -66,6 +70,7 @@ impl Book {
         let entry = Entry {
             ends: [end.clone(), end],
             opened: None,
+            local: None,
         };
         Self {
             entries: vec![entry; plan.dialogs.len()],
@@ -93,7 +98,8 @@ impl Book {
 
     /// A client has opened a dialog from `local`.
     pub fn open(&mut self, now: Instant, dialog: usize, local: SocketAddr) {
-        self.entries[dialog].opened = Some(now);
+        let entry = &mut self.entries[dialog];
+        (entry.opened, entry.local) = (Some(now), Some(local));
         self.end(now, dialog, 0);
         self.ports.insert(local, dialog);
     }
@@ -156,15 +162,15 @@ impl Book {
     ///
     /// # Errors
     /// What should not have been.
-    pub fn judge(&self) -> Result<(), String> {
+    pub fn judge(&self, handshakes: &Handshakes) -> Result<(), String> {
         for dialog in 0..self.entries.len() {
-            self.judge_one(dialog)
+            self.judge_one(dialog, handshakes)
                 .map_err(|what| format!("dialog {dialog}: {what}: {:?}", self.entries[dialog]))?;
         }
         Ok(())
     }
 
-    fn judge_one(&self, dialog: usize) -> Result<(), String> {
+    fn judge_one(&self, dialog: usize, handshakes: &Handshakes) -> Result<(), String> {
         let d = self.dialog(dialog);
         let hosts = [d.client, d.server];
         let (pristine, harsh) = (self.plan.is_pristine(hosts), self.plan.is_harsh(hosts));
@@ -174,7 +180,7 @@ impl Book {
         let missed = d.mutual && !(e.ends[0].established && e.ends[1].established);
         for me in [0, 1] {
             let (end, peer) = (&e.ends[me], &e.ends[1 - me]);
-            let Some((reason, _)) = end.gone else {
+            let Some((reason, gone)) = end.gone else {
                 if me == 0 && !stopped {
                     return Err("never ended".into());
                 }
@@ -197,7 +203,12 @@ impl Book {
                     Reason::Reset => peer.gone.is_some() || !peer.established || stopped,
                     Reason::TimedOut => {
                         let before = peer.gone.is_some_and(|(r, _)| r != Reason::Finished);
-                        harsh || before || (!end.established && !pristine) || stopped
+                        if !end.established && !missed && !stopped {
+                            self.excused(dialog, gone, handshakes)
+                                .map_err(|why| format!("the handshake timed out: {why}"))?;
+                            continue;
+                        }
+                        harsh || before || stopped
                     }
                     Reason::Unreachable => !pristine || stopped,
                     // Nobody listens.
@@ -208,6 +219,20 @@ impl Book {
             }
         }
         Ok(())
+    }
+
+    /// A handshake that timed out must have met with nothing but bad luck.
+    fn excused(&self, dialog: usize, gone: Instant, handshakes: &Handshakes) -> Result<(), String> {
+        let (d, e) = (self.dialog(dialog), &self.entries[dialog]);
+        let (Some(opened), Some(local)) = (e.opened, e.local) else {
+            return Err("it was never opened".into());
+        };
+        let host = &self.plan.hosts[d.client];
+        let tcp = &host.tcp;
+        let max_rto = tcp.user_timeout.is_none().then_some(tcp.max_rto);
+        let within = Duration::from_millis(u64::from(host.engines > 1));
+        let reliable = self.plan.is_pristine([d.client, d.server]);
+        handshakes.excuse(local, (opened, gone), max_rto, within, reliable)
     }
 
     /// An end that finished has said all, and what it said has arrived.

@@ -6,7 +6,7 @@ use crate::runner::caught;
 use crate::trace::Trace;
 
 /// Every defect, and what the rule that finds it says.
-pub const ALL: [(&str, (Sabotage, &[&str])); 9] = [
+pub const ALL: [(&str, (Sabotage, &[&str])); 11] = [
     ("a_forged_byte", (Sabotage::ForgedByte, &["wrong byte"])),
     ("a_shrunk_window", (Sabotage::ShrunkWindow, &["shrink"])),
     (
@@ -33,6 +33,17 @@ pub const ALL: [(&str, (Sabotage, &[&str])); 9] = [
         (Sabotage::LeakedFrame, &["not all frames back"]),
     ),
     ("a_wrong_abort", (Sabotage::WrongAbort, &["ended as"])),
+    (
+        "ears_shut_to_syns",
+        (
+            Sabotage::DeafToSyns,
+            &["neither refused nor answered", "nothing was lost"],
+        ),
+    ),
+    (
+        "ears_shut_to_answers",
+        (Sabotage::DeafToAnswers, &["it was answered"]),
+    ),
     (
         "dead_timers",
         (

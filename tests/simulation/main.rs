@@ -7,8 +7,8 @@
 //!
 //! ```text
 //! cargo test --test simulation -- --seed 77 [--verbose] [--pcap FILE]
-//! cargo test --release --test simulation -- --hours 8 [--from SEED] [--threads 4]
-//! cargo test --release --test simulation -- --runs 1000000
+//! cargo test --profile simulation --test simulation -- --hours 8 [--from SEED] [--threads 4]
+//! cargo test --profile simulation --test simulation -- --runs 1000000
 //! ```
 //!
 //! `FULLBORE_SIM_RUNS` and `FULLBORE_SIM_SEED` say the same to the plain
@@ -18,6 +18,7 @@ mod app;
 mod book;
 mod content;
 mod defects;
+mod handshake;
 mod line;
 mod network;
 mod nic;

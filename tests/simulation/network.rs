@@ -8,6 +8,7 @@ use std::time::Duration;
 use fullbore::frame::{PACKET_START, Packet, Pool};
 use fullbore::time::Instant;
 
+use crate::handshake::{Handshakes, Note};
 use crate::line::{Fate, Line};
 use crate::observer::Observer;
 use crate::packet::{self, ETHERNET, Segment};
@@ -49,16 +50,25 @@ pub enum Sabotage {
     WrongAbort,
     /// An engine's timers are not waited for.
     DeadTimers,
+    /// An engine does not see the SYNs that it receives.
+    DeafToSyns,
+    /// Nor what answers its own.
+    DeafToAnswers,
 }
 
 pub struct Network {
     pub hosts: Vec<Attached>,
     arrivals: Vec<BinaryHeap<Arrival>>,
     buffers: Vec<Vec<u8>>,
+    /// What each buffer is to the handshakes.
+    notes: Vec<Option<Note>>,
     unused: Vec<usize>,
     order: u64,
     rng: Rng,
     pub observer: Observer,
+    pub handshakes: Handshakes,
+    /// SYNs that each engine has received in this turn.
+    pub syns: Vec<Vec<usize>>,
     pub trace: Trace,
     /// The first thing that broke a rule.
     pub failure: Option<String>,
@@ -72,10 +82,13 @@ impl Network {
             hosts,
             arrivals: (0..stations).map(|_| BinaryHeap::new()).collect(),
             buffers: Vec::new(),
+            notes: Vec::new(),
             unused: Vec::new(),
             order: 0,
             rng,
             observer: Observer::default(),
+            handshakes: Handshakes::default(),
+            syns: vec![Vec::new(); stations],
             trace,
             failure: None,
             packets: 0,
@@ -128,6 +141,7 @@ impl Network {
             if let Err(what) = self.observer.sent(&s) {
                 self.fail(format!("{what}: {}", self.trace.line(now, &s)));
             }
+            self.notes[copy] = self.handshakes.sent(now, &s);
             self.carry(now, host, copy, Some(&s));
         } else {
             self.carry(now, host, copy, None);
@@ -177,9 +191,9 @@ impl Network {
                 let Some((due, again, worse)) = self.passes(now, from, copy, fate, s) else {
                     continue;
                 };
-                self.deliver(due, to, copy, corrupt || worse);
+                self.deliver(due, to, copy, s, corrupt || worse);
                 if let Some(again) = again {
-                    self.deliver(again, to, copy, false);
+                    self.deliver(again, to, copy, s, false);
                 }
             }
         }
@@ -204,7 +218,7 @@ impl Network {
             Fate::TooBig { mtu, told } => {
                 if told && let Some(answer) = packet::too_big(&self.buffers[copy], mtu) {
                     let answer = self.buffer(&answer);
-                    self.deliver(now + Duration::from_micros(200), from, answer, false);
+                    self.deliver(now + Duration::from_micros(200), from, answer, None, false);
                     self.unused.push(answer);
                 }
                 None
@@ -224,20 +238,26 @@ impl Network {
     }
 
     /// Lets a copy arrive at the engine that a hash chooses.
-    fn deliver(&mut self, due: Instant, to: usize, copy: usize, corrupt: bool) {
+    fn deliver(
+        &mut self,
+        due: Instant,
+        to: usize,
+        copy: usize,
+        s: Option<&Segment>,
+        corrupt: bool,
+    ) {
         let stations = &self.hosts[to].stations;
-        let frame = &self.buffers[copy];
-        let queue = match packet::parse(frame) {
-            _ if stations.len() == 1 => 0,
-            Ok(Some(s)) => usize::from(s.sport ^ s.dport.rotate_left(3)) * 7 / 3 % stations.len(),
-            _ => 0,
-        };
+        let queue = s.map_or(0, |s| {
+            usize::from(s.sport ^ s.dport.rotate_left(3)) * 7 / 3 % stations.len()
+        });
         let station = stations[queue];
         let bytes = std::mem::take(&mut self.buffers[copy]);
         let mine = self.buffer(&bytes);
         self.buffers[copy] = bytes;
         if corrupt {
             self.corrupt(mine);
+        } else {
+            self.notes[mine] = self.notes[copy];
         }
         self.order += 1;
         self.arrivals[station].push(Reverse((due, self.order, mine)));
@@ -257,10 +277,12 @@ impl Network {
     fn buffer(&mut self, bytes: &[u8]) -> usize {
         let at = self.unused.pop().unwrap_or_else(|| {
             self.buffers.push(Vec::with_capacity(2048));
+            self.notes.push(None);
             self.buffers.len() - 1
         });
         self.buffers[at].clear();
         self.buffers[at].extend_from_slice(bytes);
+        self.notes[at] = None;
         at
     }
 
@@ -288,8 +310,12 @@ impl Network {
             {
                 packet.set_range(PACKET_START, bytes.len() as u16);
                 pool.bytes_mut(&mut packet).copy_from_slice(bytes);
-                out.push(packet);
                 taken += 1;
+                if self.overheard(now, station, at) {
+                    pool.free(packet);
+                } else {
+                    out.push(packet);
+                }
             }
         }
         let arrivals = &mut self.arrivals[station];
@@ -302,5 +328,20 @@ impl Network {
             }
         }
         taken
+    }
+
+    /// Notes what an engine receives; whether a defect keeps it from hearing.
+    fn overheard(&mut self, now: Instant, station: usize, at: usize) -> bool {
+        let Some(note) = self.notes[at] else {
+            return false;
+        };
+        self.handshakes.received(now, note);
+        match note {
+            Note::Syn(attempt) => {
+                self.syns[station].push(attempt);
+                self.sabotage == Some(Sabotage::DeafToSyns)
+            }
+            Note::Answer(_) | Note::Reset(_) => self.sabotage == Some(Sabotage::DeafToAnswers),
+        }
     }
 }

@@ -9,11 +9,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+
 use crate::plan::Plan;
 use crate::trace::Trace;
 use crate::world::{self, Report};
 
-/// Failures after which a run ends.
+/// Failures after which a run ends that is not to find all.
 const ENOUGH: usize = 10;
 
 /// What the worlds of a run came to.
@@ -38,6 +41,8 @@ pub struct Options {
     pub hours: Option<f64>,
     pub from: u64,
     pub threads: Option<usize>,
+    /// Goes on whatever fails.
+    pub all: bool,
 }
 
 const USAGE: &str = "usage: cargo test [--release] --test simulation -- \
@@ -52,6 +57,7 @@ impl Options {
     pub fn from_arguments(arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut options = Self::default();
         let (mut any, mut arguments) = (false, arguments);
+        options.all = true;
         while let Some(name) = arguments.next() {
             let mut value = || {
                 arguments
@@ -131,7 +137,7 @@ fn one(seed: u64, options: &Options) -> Result<(), String> {
 pub fn run(options: &Options) -> Result<(), String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.unwrap_or(cores).max(1);
-    let begin = Instant::now();
+    let (begin, used) = (Instant::now(), processor_time());
     let end = options
         .hours
         .map(|h| begin + Duration::from_secs_f64(h * 3600.0));
@@ -150,7 +156,7 @@ pub fn run(options: &Options) -> Result<(), String> {
             let failed = failures
                 .lock()
                 .map_or(0, |f: std::sync::MutexGuard<'_, Vec<_>>| f.len());
-            if i >= most || late || failed >= ENOUGH {
+            if i >= most || late || (failed >= ENOUGH && !options.all) {
                 return;
             }
             let seed = options.from.wrapping_add(i);
@@ -187,13 +193,14 @@ pub fn run(options: &Options) -> Result<(), String> {
     let t = totals.into_inner().unwrap_or_default();
     let (slowest, which) = t.slowest;
     let (n, took) = (done.into_inner(), begin.elapsed().as_secs_f64());
+    let cpu = processor_time() - used;
     println!(
-        "{n} worlds from seed {}, {} failed, in {took:.1} s on {threads} threads \
-         ({:.2} ms each): {} packets, {:.1} days of virtual time; \
-         the slowest took {slowest:.1?} (seed {which})",
+        "{n} worlds from seed {}, {} failed, in {took:.1} s on {threads} threads, \
+         {cpu:.1} s of processor time ({:.2} ms each): {} packets, \
+         {:.1} days of virtual time; the slowest took {slowest:.1?} (seed {which})",
         options.from,
         failures.len(),
-        took * 1000.0 * threads as f64 / n.max(1) as f64,
+        cpu * 1000.0 / n.max(1) as f64,
         t.packets,
         t.virtual_seconds as f64 / 86400.0,
     );
@@ -208,6 +215,15 @@ pub fn run(options: &Options) -> Result<(), String> {
         None => Ok(()),
         Some(first) => Err(format!("seeds {failures:?} failed\n{}", replay(*first))),
     }
+}
+
+/// Seconds that this process has computed.
+fn processor_time() -> f64 {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
+        return 0.0;
+    };
+    let seconds = |t: nix::sys::time::TimeVal| t.num_microseconds() as f64 / 1e6;
+    seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
 fn replay(seed: u64) -> String {

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use fullbore::engine::sim::Host;
 use fullbore::engine::{Engine, EngineConfig, Handover, Inbox, Reason};
+use fullbore::stack::flow::Tuple;
 use fullbore::time::Instant;
 
 use crate::app::Peer;
 use crate::book::Book;
+use crate::handshake::refusals;
 use crate::line::Line;
 use crate::network::{Attached, Network, Sabotage};
 use crate::nic::Nic;
@@ -182,7 +184,7 @@ impl World {
                 engine: base.build_with(nic, app, inbox),
                 host,
                 wake: START,
-                memory: Memory::default(),
+                memory: Memory::new(plan.seed.wrapping_add(number as u64)),
                 stopped: false,
             });
         }
@@ -224,12 +226,17 @@ impl World {
     /// The aftermath, the stop, and what is left then.
     fn end(&mut self) -> Result<(), String> {
         if !self.book.borrow().stopping {
-            self.book.borrow().judge()?;
+            self.judge()?;
             let until = self.now + AFTERMATH;
             while self.now < until && self.nodes.iter().any(|n| n.wake < until) {
                 self.step()?;
             }
             self.now = self.now.max(until);
+            if let Some(attempt) = self.network.borrow().handshakes.unanswered() {
+                return Err(format!(
+                    "a SYN was neither refused nor answered: {attempt:?}"
+                ));
+            }
             for (i, node) in self.nodes.iter().enumerate() {
                 let left = node.engine.stack().flows.len();
                 if left > 0 {
@@ -254,9 +261,14 @@ impl World {
             self.balanced(i)?;
         }
         if self.plan.stop_after.is_some() {
-            self.book.borrow().judge()?;
+            self.judge()?;
         }
         Ok(())
+    }
+
+    fn judge(&self) -> Result<(), String> {
+        let handshakes = &self.network.borrow().handshakes;
+        self.book.borrow().judge(handshakes)
     }
 
     fn balanced(&self, node: usize) -> Result<(), String> {
@@ -281,6 +293,7 @@ impl World {
         let h = &self.plan.hosts[node.host];
         let (now, turn_time, host) = (self.now, h.turn, node.host);
         let node = &mut self.nodes[i];
+        let before = refusals(&node.engine.stack().drops());
         let turn = node.engine.turn(now);
         node.stopped = turn.stopped;
         self.turns += 1;
@@ -296,15 +309,40 @@ impl World {
         }
         let checked = node.memory.check(now, &node.engine, &turn, self.sample);
         checked.map_err(|rule| format!("engine {i} at {now:?}: {rule}"))?;
+        self.account(now, i, host, before);
         self.wake_others(i, host, turn.worked, busy);
         self.failures()?;
         if self.turns > MAX_TURNS {
-            return Err("turns without end".into());
+            return Err(format!("turns without end{}", self.connections()));
         }
         if self.now.since(START) > MAX_TIME {
             return Err(format!("no end: {:#?}", self.book.borrow().entries));
         }
         Ok(())
+    }
+
+    /// Each SYN that an engine received in this turn has begun a connection,
+    /// was answered without one, or was refused and counted.
+    fn account(&self, now: Instant, node: usize, host: usize, before: u64) {
+        let mut network = self.network.borrow_mut();
+        let network = &mut *network;
+        if network.syns[node].is_empty() {
+            return;
+        }
+        let drops = self.nodes[node].engine.stack().drops();
+        let mut refused = refusals(&drops) - before;
+        for at in network.syns[node].drain(..) {
+            let attempt = network.handshakes.attempt(at);
+            let tuple = Tuple::new(attempt.server, attempt.client);
+            let mut engines = self.nodes.iter().filter(|n| n.host == host);
+            let taken = engines.any(|n| n.engine.stack().find(&tuple).is_some());
+            if !taken && attempt.answers == 0 && refused > 0 {
+                attempt.refused += 1;
+                refused -= 1;
+                continue;
+            }
+            attempt.heard.get_or_insert(now);
+        }
     }
 
     /// No engine waits for anything: fine only if somebody's peer has left
@@ -417,7 +455,15 @@ impl World {
             }
             return Ok(());
         }
-        let mut what = format!("dialog {dialog} has stalled for {bound:?}: {ends:#?}");
+        let state = self.connections();
+        Err(format!(
+            "dialog {dialog} has stalled for {bound:?}: {ends:#?}{state}"
+        ))
+    }
+
+    /// Every connection and ledger, for people.
+    fn connections(&self) -> String {
+        let mut what = String::new();
         for node in &self.nodes {
             let flows = &node.engine.stack().flows;
             for slot in flows.indices().filter_map(|i| flows.at(i)) {
@@ -425,6 +471,6 @@ impl World {
             }
             what += &format!("\n{}", node.engine.ledger());
         }
-        Err(what)
+        what
     }
 }
