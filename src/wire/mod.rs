@@ -6,6 +6,7 @@
 //! header length) and panic when it is shorter: that is a mistake in this
 //! program, never a peer's doing.
 
+pub mod again;
 pub mod arp;
 pub mod checksum;
 pub mod eth;

@@ -1,0 +1,159 @@
+//! Headers below TCP that are those of the frame before.
+//!
+//! Segments of one connection come in trains. What does not differ from one to
+//! the next was read and judged with the first; of the others it is compared.
+
+use super::checksum::{Sum, length, pseudo_addresses};
+use super::ip::{Envelope, PROTOCOL_TCP};
+use super::{Span, eth, ipv4, tcp};
+
+/// Ethernet without a tag and IPv4 without options.
+const LEN: usize = eth::HEADER_LEN + ipv4::HEADER_LEN;
+const IP_AT: usize = eth::HEADER_LEN;
+/// Congestion experienced, in the byte that also has the DSCP.
+const CE: u8 = 3;
+
+/// The headers of one frame of TCP over untagged IPv4, to know the next by.
+#[derive(Clone, Copy, Debug)]
+pub struct Again {
+    headers: [u8; LEN],
+    /// Addresses and protocol of the pseudo-header.
+    pseudo: Sum,
+}
+
+impl Again {
+    /// The headers of `frame`, which is TCP and was found to be in order;
+    /// `None` if they are of another kind, or carry a congestion mark.
+    #[must_use]
+    pub fn of(frame: &[u8], envelope: &Envelope) -> Option<Self> {
+        let headers = frame.first_chunk::<LEN>()?;
+        let plain = headers[12..15] == [0x08, 0x00, 0x45] && headers[15] & CE != CE;
+        plain.then(|| Self {
+            headers: *headers,
+            pseudo: pseudo_addresses(envelope.src, envelope.dst, PROTOCOL_TCP),
+        })
+    }
+
+    /// Reads a frame that has the same headers but for length, identification,
+    /// time to live and checksum: its TCP header, and where its payload is.
+    /// `None` if the headers differ or anything is wrong with the frame, which
+    /// [`parse_frame`](super::ip::parse_frame) then tells apart. With `verify`
+    /// both checksums are checked.
+    #[inline]
+    #[must_use]
+    pub fn read(&self, frame: &[u8], verify: bool) -> Option<(tcp::Header, Span)> {
+        let (b, a) = (frame.first_chunk::<LEN>()?, &self.headers);
+        let same = b[..16] == a[..16] // Ethernet; version, header length, DSCP and ECN
+            && b[20..22] == a[20..22] // fragmentation
+            && b[23] == a[23] // protocol
+            && b[26..] == a[26..]; // addresses
+        if !same {
+            return None;
+        }
+        let end = IP_AT + usize::from(u16::from_be_bytes([b[16], b[17]]));
+        let l4 = frame.get(LEN..end)?;
+        let (header, header_len) = tcp::Header::parse(l4).ok()?;
+        if verify {
+            let ip = Sum::of(&b[IP_AT..]);
+            let segment = self.pseudo.add(length(l4.len())).add(Sum::of(l4));
+            if ip.finish() != 0 || segment.finish() != 0 {
+                return None;
+            }
+        }
+        Some((header, Span::new(LEN + header_len, end)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::eth::Mac;
+    use crate::wire::ip::{Parsed, parse_frame};
+    use crate::wire::template::{Path, Template, fill_tcp_checksum};
+
+    fn frame(payload: &[u8], ident: u16, ecn: u8) -> Vec<u8> {
+        let path = Path {
+            src_mac: Mac([2, 0, 0, 0, 0, 1]),
+            dst_mac: Mac([2, 0, 0, 0, 0, 2]),
+            vlan: None,
+            src: "10.0.0.1".parse().unwrap(),
+            dst: "10.0.0.2".parse().unwrap(),
+            ttl: 64,
+            tos: 0,
+        };
+        let t = Template::new(&path, PROTOCOL_TCP).unwrap();
+        let header = tcp::Header {
+            src_port: 1,
+            dst_port: 2,
+            ..tcp::Header::default()
+        };
+        let at = t.len();
+        let mut frame = vec![0; at + tcp::HEADER_LEN];
+        header.emit(&mut frame[at..]);
+        frame.extend_from_slice(payload);
+        let l4 = frame.len() - at;
+        t.write_marked(&mut frame[..at], l4, ident, ecn);
+        let sum = Sum::of(payload);
+        fill_tcp_checksum(&mut frame[at..at + tcp::HEADER_LEN], t.pseudo_sum(l4), sum);
+        frame
+    }
+
+    fn parsed(frame: &[u8]) -> Option<(Envelope, tcp::Header, Span)> {
+        match parse_frame(frame, true) {
+            Ok(Parsed::Tcp {
+                envelope,
+                header,
+                payload,
+            }) => Some((envelope, header, payload)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_marked_frame_is_never_the_same_again() {
+        let first = frame(b"abc", 1, 2);
+        let again = Again::of(&first, &parsed(&first).unwrap().0).unwrap();
+        assert!(again.read(&frame(b"defg", 2, 2), true).is_some());
+        let marked = frame(b"defg", 2, 3);
+        assert!(again.read(&marked, true).is_none());
+        assert!(Again::of(&marked, &parsed(&marked).unwrap().0).is_none());
+    }
+
+    proptest! {
+        /// What is read in short is what is read in full, and whatever is
+        /// wrong with a frame leads to the full reading.
+        #[test]
+        fn the_short_reading_is_the_full_one(
+            payload in proptest::collection::vec(any::<u8>(), 0..200),
+            ident: u16,
+            changes in proptest::collection::vec((0usize..60, any::<u8>()), 0..3),
+            cut in 0usize..300,
+        ) {
+            let first = frame(b"first", 7, 0);
+            let (envelope, ..) = parsed(&first).unwrap();
+            let again = Again::of(&first, &envelope).unwrap();
+            let mut next = frame(&payload, ident, 0);
+            for (at, bits) in changes {
+                if let Some(byte) = next.get_mut(at) {
+                    *byte ^= bits;
+                }
+            }
+            next.truncate(cut.max(14));
+            let full = parsed(&next);
+            let expected = full
+                .filter(|(e, ..)| {
+                    (e.src, e.dst, e.src_mac, e.dst_mac, e.ecn)
+                        == (envelope.src, envelope.dst, envelope.src_mac, envelope.dst_mac, 0)
+                })
+                .map(|(_, header, payload)| (header, payload));
+            if let Some(read) = again.read(&next, true) {
+                prop_assert_eq!(Some(read), expected);
+            } else if let Some((envelope, ..)) = full {
+                // Only what differs in a byte that is compared.
+                prop_assert!(next[..16] != first[..16] || next[20..22] != first[20..22], "{:?}", envelope);
+            }
+        }
+    }
+}
