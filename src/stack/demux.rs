@@ -48,27 +48,35 @@ impl Stack {
         pass_on: bool,
     ) -> Option<Foreign> {
         let (start, len) = (packet.start() as u16, packet.len() as u16);
+        if let Some((meta, header, payload)) = self.iface.read_again(pool, &packet) {
+            // From the same station and address as the frame before.
+            let mut packet = packet;
+            packet.slice(payload.range());
+            if self.is_last_flow(&meta, &header) {
+                self.deliver(now, pool, self.last, false, &header, packet);
+                return None;
+            }
+            return self.segment(
+                now,
+                pool,
+                &meta,
+                &header,
+                packet,
+                tx,
+                pass_on.then_some((start, len)),
+            );
+        }
         match self.iface.receive(now, pool, packet) {
             Received::Segment(meta, header, payload) => {
-                let tuple = Tuple {
-                    local: meta.dst,
-                    remote: meta.src,
-                    local_port: header.dst_port,
-                    remote_port: header.src_port,
-                };
-                if let Some(index) = self.find_recent(&tuple)
-                    && self.keeps(index, &header)
-                {
-                    self.deliver(now, pool, index, meta.ce, &header, payload);
-                    return None;
-                }
-                let (mut packet, reason) =
-                    self.no_flow(now, pool, &meta, &header, &tuple, payload, tx)?;
-                if pass_on && !is_plain_syn(header.flags) {
-                    packet.set_range(start, len);
-                    return Some(Foreign::Frame(packet));
-                }
-                self.refuse(now, pool, &meta, &header, packet, reason, tx);
+                return self.segment(
+                    now,
+                    pool,
+                    &meta,
+                    &header,
+                    payload,
+                    tx,
+                    pass_on.then_some((start, len)),
+                );
             }
             Received::Reply(desc) => self.reply(pool, desc, tx),
             Received::Report(report) => {
@@ -82,6 +90,57 @@ impl Stack {
             Received::Done => {}
         }
         None
+    }
+
+    /// A segment for one of our addresses. `whole` is the range of its frame,
+    /// if that may be passed on.
+    #[allow(clippy::too_many_arguments)]
+    fn segment(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        meta: &Meta,
+        header: &Header,
+        payload: Packet,
+        tx: &mut VecDeque<TxDesc>,
+        whole: Option<(u16, u16)>,
+    ) -> Option<Foreign> {
+        let tuple = Tuple {
+            local: meta.dst,
+            remote: meta.src,
+            local_port: header.dst_port,
+            remote_port: header.src_port,
+        };
+        if let Some(index) = self.find_recent(&tuple)
+            && self.keeps(index, header)
+        {
+            self.deliver(now, pool, index, meta.ce, header, payload);
+            return None;
+        }
+        let (mut packet, reason) = self.no_flow(now, pool, meta, header, &tuple, payload, tx)?;
+        if let Some((start, len)) = whole
+            && !is_plain_syn(header.flags)
+        {
+            packet.set_range(start, len);
+            return Some(Foreign::Frame(packet));
+        }
+        self.refuse(now, pool, meta, header, packet, reason, tx);
+        None
+    }
+
+    /// Whether a segment with the addresses of the one before belongs to the
+    /// connection of the last, whatever it says.
+    #[inline]
+    fn is_last_flow(&self, meta: &Meta, header: &Header) -> bool {
+        let Some(slot) = self.flows.at(self.last) else {
+            return false;
+        };
+        let t = &slot.tuple;
+        t.remote_port == header.src_port
+            && t.local_port == header.dst_port
+            && t.remote == meta.src
+            && t.local == meta.dst
+            && !matches!(slot.conn.state(), State::TimeWait | State::Closed)
     }
 
     #[inline]

@@ -55,7 +55,15 @@ impl Stack {
             return Left::Gone;
         };
         if let Some(route) = &slot.route {
-            for _ in 0..budget {
+            // New data in trains, behind a first segment that may be more.
+            let mut left = budget;
+            while left > 0 {
+                let sent = slot.conn.poll_train(now, pool, &route.template, left, tx);
+                left -= sent;
+                if left == 0 {
+                    break;
+                }
+                left -= 1;
                 match slot.conn.poll_transmit(now, pool, &route.template) {
                     Some(desc) => tx.push_back(desc),
                     None => return self.sent_all(pool, index),

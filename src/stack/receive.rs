@@ -6,10 +6,32 @@ use super::iface::{Interface, Meta, Mode, Received};
 use crate::frame::{PACKET_START, Packet, Pool};
 use crate::stats::DropReason;
 use crate::time::Instant;
+use crate::wire::again::Again;
 use crate::wire::ip::{self, Envelope, Parsed, parse_frame};
-use crate::wire::{Error, eth, ipv4, ipv6};
+use crate::wire::{Error, Span, eth, ipv4, ipv6, tcp};
+
+/// The headers of the last segment that was admitted, and what they meant.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recent {
+    again: Again,
+    meta: Meta,
+}
 
 impl Interface {
+    /// Reads a frame that has the same headers below TCP as the last segment
+    /// that was admitted, but for what differs from packet to packet.
+    #[inline]
+    pub(super) fn read_again(
+        &mut self,
+        pool: &Pool,
+        packet: &Packet,
+    ) -> Option<(Meta, tcp::Header, Span)> {
+        let recent = self.recent.as_ref()?;
+        let (header, payload) = recent.again.read(pool.bytes(packet), self.verify)?;
+        self.counters.frames_in += 1;
+        Some((recent.meta, header, payload))
+    }
+
     /// Takes a received frame, whose first byte is the Ethernet header's.
     #[inline]
     pub fn receive(&mut self, now: Instant, pool: &mut Pool, mut packet: Packet) -> Received {
@@ -30,13 +52,15 @@ impl Interface {
             if let Err(reason) = self.admit(&envelope) {
                 return self.refuse(pool, packet, reason);
             }
-            packet.slice(payload.range());
             let meta = Meta {
                 src: envelope.src,
                 dst: envelope.dst,
                 src_mac: envelope.src_mac,
                 ce: envelope.ecn == 3,
             };
+            let again = Again::of(pool.bytes(&packet), &envelope);
+            self.recent = again.map(|again| Recent { again, meta });
+            packet.slice(payload.range());
             return Received::Segment(meta, header, packet);
         }
         self.receive_other(now, pool, packet, parsed)

@@ -152,6 +152,12 @@ impl EcnState {
         }
     }
 
+    /// The IP header's ECN bits for new data that says nothing of marks; `None`
+    /// if it has to.
+    pub fn train_mark(&self) -> Option<u8> {
+        (!self.cwr).then_some(if self.send { ECT_0 } else { NOT_ECT })
+    }
+
     /// New data up to `end` went out, with the flag if one was due.
     pub fn sent(&mut self, end: SeqNumber, flags: Flags) {
         if flags.contains(Flags::CWR) {

@@ -37,7 +37,10 @@ impl Connection {
         self.ecn.marked = ce;
         self.counters.segments_received += 1;
         self.counters.data_segments_received += u64::from(!packet.is_empty());
-        let mut packet = Some(packet);
+        let mut packet = match self.take_expected(now, pool, h, packet) {
+            None => return,
+            unexpected => unexpected,
+        };
         let _ = match self.state {
             State::Closed => DONE,
             State::SynSent => self.in_syn_sent(now, pool, h, &mut packet),
@@ -366,7 +369,7 @@ impl Connection {
     /// Takes the window field unless an older segment brings it. One that
     /// acknowledges more is never older, although it may repeat older payload:
     /// with the window of before it would let us go beyond the peer's edge.
-    fn update_window(&mut self, h: &Header, unscaled: bool) -> bool {
+    pub(super) fn update_window(&mut self, h: &Header, unscaled: bool) -> bool {
         let snd = &mut self.snd;
         let newer =
             snd.wl1.lt(h.seq) || (snd.wl1 == h.seq && snd.wl2.le(h.ack)) || h.ack.gt(snd.una);
@@ -436,8 +439,7 @@ impl Connection {
         if h.seq.lt(before) {
             self.counters.duplicates += 1;
         }
-        // Above what senders leave alone, or receiving could stop all sending.
-        let pressure = pool.available() < pool.region().chunks() as usize * 3 / 16;
+        let pressure = self.under_pressure(pool);
         let received = self.rcv.take_in(h.seq, p, pressure, pool);
         let delivered = self.rcv.nxt.distance(before).max(0) as u32;
         self.counters.bytes_received += u64::from(delivered);
@@ -460,6 +462,12 @@ impl Connection {
             self.timers.set(Timer::Ack, now + self.config.delayed_ack);
         }
         GO_ON
+    }
+
+    /// Whether frames are short. Above what senders leave alone, or receiving
+    /// could stop all sending.
+    pub(super) fn under_pressure(&self, pool: &Pool) -> bool {
+        pool.available() < pool.region().chunks() as usize * 3 / 16
     }
 
     /// Where the peer's stream ends. What it sent from behind that is not part

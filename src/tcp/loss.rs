@@ -437,6 +437,13 @@ impl Connection {
         self.counters.timeouts += 1;
     }
 
+    /// Arms the probe behind new data that has gone out since.
+    pub(super) fn arm_pending_probe(&mut self, now: Instant) {
+        if std::mem::take(&mut self.pending.arm_probe) {
+            self.arm_probe(now);
+        }
+    }
+
     /// Arms the tail loss probe (RFC 8985 section 7.2), or stops it where it
     /// does not apply.
     pub(super) fn arm_probe(&mut self, now: Instant) {

@@ -29,6 +29,7 @@ impl Connection {
             self.counters.segments_sent += 1;
         } else {
             self.free_spare(pool);
+            self.arm_pending_probe(now);
         }
         sent
     }
@@ -255,32 +256,32 @@ impl Connection {
         }
         let last = self.snd.tail();
         let s = self.snd.get(i)?;
-        let again = s.sent > 0;
+        let (seq, len, end, sum) = (s.seq, s.len as usize, s.end(), s.sum);
+        let (again, bare) = (s.sent > 0, s.held.is_none());
         let (ecn, mut flags) = self.ecn.data_marks(s);
         flags |= Flags::ACK;
         if s.fin {
             flags |= Flags::FIN;
         }
         // A FIN alone pushes nothing.
-        if s.len > 0 && (s.end() == last || s.fin) {
+        if s.len > 0 && (end == last || s.fin) {
             flags |= Flags::PSH;
         }
-        let (seq, len, sum, bare) = (s.seq, s.len as usize, s.sum, s.held.is_none());
-        let end = s.end();
         let header = self.data_header(now, seq, flags);
         let desc = if bare {
             self.emit(now, pool, t, &header)?
         } else {
             let headroom = t.len();
             let headers = headroom + header.emit_len();
-            if self.snd.get(i)?.held.as_ref()?.len() != headers + len
-                && !self.make_room(i, headers, t, pool)
-            {
-                self.timers.set(Timer::Retry, now + RETRY);
-                return None;
-            }
             let ident = self.next_ident();
-            let held = self.snd.get_mut(i)?.held.as_mut()?;
+            let mut held = self.snd.get_mut(i)?.held.as_mut()?;
+            if held.len() != headers + len {
+                if !self.make_room(i, headers, t, pool) {
+                    self.timers.set(Timer::Retry, now + RETRY);
+                    return None;
+                }
+                held = self.snd.get_mut(i)?.held.as_mut()?;
+            }
             let Some(bytes) = pool.held_mut(held) else {
                 self.timers.set(Timer::Retry, now + RETRY);
                 return None;
@@ -355,13 +356,11 @@ impl Connection {
         if nothing_in_flight || first_again || !self.timers.is_set(Timer::Rto) {
             self.rearm_rto(now);
         }
-        if !again {
-            self.arm_probe(now);
-        }
+        self.pending.arm_probe |= !again;
     }
 
     /// An acknowledgement of everything received has gone out.
-    fn acknowledged(&mut self) {
+    pub(super) fn acknowledged(&mut self) {
         self.ack.now = false;
         self.ack.unacked = 0;
         self.ack.quick = self.ack.quick.saturating_sub(1);
@@ -377,7 +376,7 @@ impl Connection {
         }
     }
 
-    fn data_header(&mut self, now: Instant, seq: SeqNumber, flags: Flags) -> Header {
+    pub(super) fn data_header(&mut self, now: Instant, seq: SeqNumber, flags: Flags) -> Header {
         let timestamps = self.ts.map(|_| self.timestamps(now));
         Header {
             seq,

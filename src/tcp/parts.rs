@@ -36,6 +36,9 @@ pub struct AckState {
 pub struct Pending {
     /// A reset: the connection was aborted.
     pub reset: bool,
+    /// New data has gone out, behind which a probe is to be armed: once for
+    /// all that goes at a time.
+    pub arm_probe: bool,
     /// A tail loss probe (RFC 8985 section 7.3).
     pub tail_probe: bool,
     /// An empty segment at SND.UNA - 1: keepalive or zero-window probe.

@@ -232,6 +232,17 @@ impl Receive {
         self.keep(seq, packet, pool)
     }
 
+    /// Whether `len` bytes at `nxt` fit the window and nothing waits behind
+    /// them.
+    pub fn takes_next(&self, len: u32) -> bool {
+        self.early.is_empty() && self.ranges.is_empty() && len <= self.window()
+    }
+
+    /// Takes payload at `nxt`, of which [`takes_next`](Self::takes_next) holds.
+    pub fn take_next(&mut self, packet: Packet, pool: &mut Pool) {
+        self.deliver(packet, pool);
+    }
+
     /// Bound of the out-of-order queue in packets: attackers may send one
     /// byte in each.
     const fn early_limit(&self) -> usize {

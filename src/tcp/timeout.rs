@@ -9,6 +9,8 @@ use crate::time::Instant;
 impl Connection {
     /// Handles all deadlines up to `now`.
     pub fn handle_timeout(&mut self, now: Instant, pool: &mut Pool) {
+        // Sending was interrupted: the probe armed before is outdated.
+        self.arm_pending_probe(now);
         for timer in timers::ALL {
             if !self.timers.is_due(timer, now) {
                 continue;

@@ -80,7 +80,7 @@ impl Connection {
         let mut taken = self.fill_tail(pool, left);
         left = &left[taken..];
         while !left.is_empty() {
-            let Some(mut packet) = self.prepare(pool) else {
+            let Some(mut packet) = self.payload_frame(pool) else {
                 break;
             };
             let n = left.len().min(packet.len());
@@ -138,12 +138,15 @@ impl Connection {
         let packet = if self.send_room() == 0 {
             None
         } else {
-            pool.alloc_above(super::send::reserve(pool))
+            self.payload_frame(pool)
         };
-        let Some(mut packet) = packet else {
-            self.wants_room = true;
-            return None;
-        };
+        self.wants_room |= packet.is_none();
+        packet
+    }
+
+    /// A frame whose range is room for the payload of one full segment.
+    fn payload_frame(&self, pool: &mut Pool) -> Option<Packet> {
+        let mut packet = pool.alloc_above(super::send::reserve(pool))?;
         packet.set_range(self.payload_start(), self.snd.mss);
         Some(packet)
     }

@@ -16,6 +16,7 @@ use super::kernel::{KernelRequest, KernelUpdate, LinkState};
 use super::limit::RateLimit;
 use super::neigh::Neighbours;
 use super::pmtu::PathMtus;
+use super::receive::Recent;
 use super::route::{Prefix, Route, RouteTable};
 use crate::frame::{Packet, Pool, TxDesc};
 use crate::stats::{DropCounters, DropReason, StackCounters};
@@ -134,6 +135,8 @@ pub struct Interface {
     pub(super) verify: bool,
     ttl: u8,
     pub(super) addresses: Vec<Prefix>,
+    /// Who sent last. Void when own addresses change.
+    pub(super) recent: Option<Recent>,
     routes: RouteTable,
     pub(super) neighbours: Neighbours,
     pmtus: PathMtus,
@@ -165,6 +168,7 @@ impl Interface {
             verify: config.verify,
             ttl: config.ttl,
             addresses: Vec::new(),
+            recent: None,
             routes: RouteTable::default(),
             neighbours: Neighbours::new(config.mode == Mode::Shared, config.seed),
             pmtus: PathMtus::new(config.seed),
@@ -262,6 +266,7 @@ impl Interface {
             self.event(Event::Link(link));
         }
         if link.index != 0 {
+            self.recent = None;
             self.mac = link.mac;
             self.mtu = u16::try_from(link.mtu).unwrap_or(u16::MAX);
         }
@@ -269,6 +274,7 @@ impl Interface {
 
     fn set_addresses(&mut self, mut addresses: Vec<Prefix>) {
         addresses.truncate(MAX_ADDRESSES);
+        self.recent = None;
         self.addresses = addresses;
     }
 

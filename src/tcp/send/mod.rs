@@ -205,6 +205,11 @@ impl Send {
         self.segments.get(self.sent)
     }
 
+    /// The next segment to be sent for the first time.
+    pub fn next_unsent_mut(&mut self) -> Option<&mut Segment> {
+        self.segments.get_mut(self.sent)
+    }
+
     pub fn get(&self, i: usize) -> Option<&Segment> {
         self.segments.get(i)
     }

@@ -29,6 +29,17 @@ impl Send {
         }
     }
 
+    /// The next segment is on its way for the first time.
+    #[inline]
+    pub fn sent_next(&mut self, now: Instant) {
+        if let Some(s) = self.segments.get_mut(self.sent) {
+            s.sent = 1;
+            s.sent_at = now;
+            self.nxt = s.end();
+            self.sent += 1;
+        }
+    }
+
     /// Marks segment `i` lost. Answers the bytes newly lost.
     pub fn mark_lost(&mut self, i: usize) -> u32 {
         let Some(s) = self.segments.get_mut(i) else {

@@ -1,8 +1,8 @@
 //! The internet checksum (RFC 1071) in parts that can be combined.
 
-use std::net::IpAddr;
+mod wide;
 
-use pulp::{Arch, Simd, WithSimd};
+use std::net::IpAddr;
 
 /// A one's complement sum of big-endian 16-bit words, not yet complemented.
 ///
@@ -13,11 +13,11 @@ use pulp::{Arch, Simd, WithSimd};
 pub struct Sum(u32); // at most 0xffff
 
 /// Bytes an inner loop takes at a time.
-const CHUNK: usize = 64;
+const CHUNK: usize = 32;
 const LANES: usize = CHUNK / 4;
-/// Bytes after which the 32-bit lanes are emptied: each takes at most 0xffff
-/// from each chunk in either half, so 65,536 chunks would still be safe.
-const BLOCK: usize = 64 * 1024;
+/// Chunks after which the 32-bit lanes are emptied: each takes at most 0xffff
+/// from each chunk in either half, so 65,536 would still be safe.
+const BLOCK: usize = 2048;
 /// Bytes that are copied before they are summed: well inside the L1 cache.
 const COPY_BLOCK: usize = 4096;
 
@@ -30,63 +30,61 @@ fn fold(sum: u64) -> u32 {
     ((sum & 0xffff) + (sum >> 16)) as u32
 }
 
-/// Bytes from which choosing the widest registers costs less than it saves.
-const WIDE: usize = 256;
-
 /// The sum of native-endian words; a trailing odd byte is the first of its
 /// word.
 #[inline]
 fn native_sum(bytes: &[u8]) -> u64 {
-    if bytes.len() < WIDE {
-        return sum_words(bytes);
-    }
-    Arch::new().dispatch(WideSum(bytes))
-}
-
-/// [`sum_words`], compiled for the registers of the processor that it runs on.
-struct WideSum<'a>(&'a [u8]);
-
-impl WithSimd for WideSum<'_> {
-    type Output = u64;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> u64 {
-        sum_words(self.0)
-    }
-}
-
-#[inline(always)]
-fn sum_words(bytes: &[u8]) -> u64 {
-    let mut total = 0u64;
     let (chunks, tail) = bytes.as_chunks::<CHUNK>();
-    for block in chunks.chunks(BLOCK / CHUNK) {
-        // `all` gathers low + high * 2^16 modulo 2^32, `high` the high halves:
-        // the low halves follow from the difference. That is one operation a
-        // vector less than masking them apart.
-        let mut all = [0u32; LANES];
-        let mut high = [0u32; LANES];
-        for chunk in block {
-            let (words, _) = chunk.as_chunks::<4>();
-            for lane in 0..LANES {
-                let word = u32::from_ne_bytes(words[lane]);
-                all[lane] = all[lane].wrapping_add(word);
-                high[lane] = high[lane].wrapping_add(word >> 16);
-            }
-        }
-        for lane in 0..LANES {
-            let low = all[lane].wrapping_sub(high[lane] << 16);
-            total += u64::from(low) + u64::from(high[lane]);
-        }
+    let mut total = sum_words(tail);
+    for block in chunks.chunks(BLOCK) {
+        total += wide::sum(block).unwrap_or_else(|| sum_chunks(block));
     }
-    let (words, tail) = tail.as_chunks::<4>();
-    for word in words {
-        total += u64::from(u32::from_ne_bytes(*word));
-    }
+    total
+}
+
+/// What is less than a chunk.
+#[inline]
+fn sum_words(bytes: &[u8]) -> u64 {
+    let (words, tail) = bytes.as_chunks::<4>();
     let mut last = [0u8; 4];
     for (to, from) in last.iter_mut().zip(tail) {
         *to = *from;
     }
-    total + u64::from(u32::from_ne_bytes(last))
+    words
+        .iter()
+        .chain([&last])
+        .map(|word| u64::from(u32::from_ne_bytes(*word)))
+        .sum()
+}
+
+/// Up to [`BLOCK`] chunks, by registers that every processor has.
+fn sum_chunks(chunks: &[[u8; CHUNK]]) -> u64 {
+    // `all` gathers low + high * 2^16 modulo 2^32, `high` the high halves: the
+    // low halves follow from the difference. That is one operation a vector
+    // less than masking them apart.
+    let mut all = [0u32; LANES];
+    let mut high = [0u32; LANES];
+    for chunk in chunks {
+        let (words, _) = chunk.as_chunks::<4>();
+        for lane in 0..LANES {
+            let word = u32::from_ne_bytes(words[lane]);
+            all[lane] = all[lane].wrapping_add(word);
+            high[lane] = high[lane].wrapping_add(word >> 16);
+        }
+    }
+    gather(&all, &high)
+}
+
+/// The sum that the lanes of an inner loop stand for.
+#[inline(always)]
+fn gather(all: &[u32; LANES], high: &[u32; LANES]) -> u64 {
+    let lanes = all.iter().zip(high);
+    lanes
+        .map(|(all, high)| {
+            let low = all.wrapping_sub(high << 16);
+            u64::from(low) + u64::from(*high)
+        })
+        .sum()
 }
 
 impl Sum {
@@ -136,11 +134,15 @@ impl Sum {
 /// When the lengths differ.
 pub fn copy_and_sum(dst: &mut [u8], src: &[u8]) -> Sum {
     assert_eq!(dst.len(), src.len(), "copy between different lengths");
-    let mut total = 0u64;
-    for (to, from) in dst.chunks_mut(COPY_BLOCK).zip(src.chunks(COPY_BLOCK)) {
-        to.copy_from_slice(from);
-        total += native_sum(to);
-    }
+    let total = wide::copy(dst, src).unwrap_or_else(|| {
+        let blocks = dst.chunks_mut(COPY_BLOCK).zip(src.chunks(COPY_BLOCK));
+        blocks
+            .map(|(to, from)| {
+                to.copy_from_slice(from);
+                native_sum(to)
+            })
+            .sum()
+    });
     Sum(u32::from((fold(total) as u16).to_be()))
 }
 
@@ -169,7 +171,7 @@ pub fn pseudo_header(src: IpAddr, dst: IpAddr, protocol: u8, l4_len: usize) -> S
 
 /// The length as the pseudo-header's 32-bit field.
 #[inline]
-pub(super) fn length(l4_len: usize) -> Sum {
+pub(in crate::wire) fn length(l4_len: usize) -> Sum {
     Sum(fold(l4_len as u64))
 }
 
@@ -185,5 +187,4 @@ pub fn fill_tcp_checksum(tcp: &mut [u8], pseudo: Sum, payload_sum: Sum) {
 }
 
 #[cfg(test)]
-#[path = "checksum_tests.rs"]
 mod tests;

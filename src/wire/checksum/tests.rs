@@ -73,3 +73,19 @@ fn pseudo_header_matches_its_bytes() {
     bytes.extend([0, 1, 0x23, 0x45, 0, 0, 0, 58]);
     assert_eq!(v6.finish(), plain(&bytes));
 }
+
+proptest! {
+    /// The registers that a processor has make no difference.
+    #[test]
+    fn wide_and_narrow_sums_agree(bytes in proptest::collection::vec(any::<u8>(), 0..5000)) {
+        let (chunks, _) = bytes.as_chunks::<CHUNK>();
+        let narrow = fold(sum_chunks(chunks));
+        if let Some(wide) = wide::sum(chunks) {
+            prop_assert_eq!(fold(wide), narrow);
+        }
+        let mut copy = vec![0; bytes.len()];
+        let sum = copy_and_sum(&mut copy, &bytes);
+        prop_assert_eq!(sum.finish(), Sum::of(&bytes).finish());
+        prop_assert_eq!(copy, bytes);
+    }
+}

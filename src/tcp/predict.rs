@@ -1,0 +1,75 @@
+//! Header prediction: the next payload of a stream that flows, taken in as few
+//! steps as that needs. What is foreseen here comes out as it would by the
+//! steps of RFC 9293 section 3.10.7 in `input`; everything else goes there.
+
+use super::State;
+use super::connection::Connection;
+use super::timers::Timer;
+use crate::frame::{Packet, Pool};
+use crate::time::Instant;
+use crate::wire::tcp::{Flags, Header};
+
+impl Connection {
+    /// Takes the payload of a segment that is the next of an established
+    /// connection and says nothing else that is new, but for the window. Gives
+    /// the packet back if the segment is of any other kind.
+    #[inline]
+    pub(super) fn take_expected(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        h: &Header,
+        packet: Packet,
+    ) -> Option<Packet> {
+        let len = packet.len() as u32;
+        let expected = self.state == State::Established
+            && len > 0
+            && h.flags | Flags::PSH == Flags::ACK | Flags::PSH
+            && h.seq == self.rcv.nxt
+            && h.ack == self.snd.una
+            && h.window != 0
+            && self.is_calm()
+            && h.options.sack.is_empty()
+            && !self.ecn.marked
+            && self.rcv.takes_next(len)
+            && !self.under_pressure(pool);
+        if !expected {
+            return Some(packet);
+        }
+        match (&mut self.ts, h.options.timestamps) {
+            (None, _) => {}
+            (Some(ours), Some(theirs)) if theirs.val.wrapping_sub(ours.recent) as i32 >= 0 => {
+                // RFC 7323 section 4.3.
+                if h.seq.le(self.ack.last_sent) {
+                    ours.recent = theirs.val;
+                    ours.recent_at = now;
+                }
+            }
+            _ => return Some(packet),
+        }
+        self.last_received_at = now;
+        self.rearm_keepalive(now);
+        self.update_window(h, false);
+        self.ack.rcv_mss = self.ack.rcv_mss.max((len as u16).min(self.mss));
+        self.rcv.take_next(packet, pool);
+        self.counters.bytes_received += u64::from(len);
+        self.events.readable = true;
+        self.ack.unacked += len;
+        if !self.ack.now && !self.timers.is_set(Timer::Ack) {
+            self.timers.set(Timer::Ack, now + self.config.delayed_ack);
+        }
+        None
+    }
+
+    /// Whether an acknowledgement that repeats the last tells nothing: nothing
+    /// is being repaired, no probe is out, the peer's window is open, and the
+    /// stream has no end in sight.
+    fn is_calm(&self) -> bool {
+        self.recovery.is_open()
+            && self.rack.tlp.is_none()
+            && self.snd.wnd != 0
+            && self.fin_seq.is_none()
+            && !self.recv_closed
+            && !self.timers.is_set(Timer::Persist)
+    }
+}
