@@ -127,6 +127,11 @@ pub struct Kernel {
     pub fill_kicks: u64,
     /// Whether there was a kick since something was put on the ring.
     pub tx_kicked: bool,
+    /// Completions that the process has taken.
+    pub taken: u64,
+    /// How many when it last looked for room to send, or before it kicked if
+    /// it had nothing to send: what came later, came of the last kick.
+    pub taken_before_kick: Option<u64>,
     frames: u64,
 }
 
@@ -178,6 +183,8 @@ impl Kernel {
             tx_kicks: 0,
             fill_kicks: 0,
             tx_kicked: false,
+            taken: 0,
+            taken_before_kick: None,
             frames: 0,
         };
         (kernel, region)
@@ -388,6 +395,13 @@ impl Kernel {
         self.tx.len()
     }
 
+    /// Frames wait although a copying driver could send them.
+    pub fn idles(&self) -> bool {
+        let due = self.completion.len() as usize + self.to_send.len();
+        let room = due < self.sizes.completion as usize;
+        self.driver.copies.is_some() && self.tx.len() > 0 && room && !self.down
+    }
+
     /// Chunks that were given to receive into and have not come back.
     pub fn receiving(&self) -> usize {
         self.to_receive.len() + (self.fill.len() + self.rx.len()) as usize
@@ -449,6 +463,7 @@ impl RingSet for Kernel {
                 at = at.wrapping_add(1);
             }
             xdp::xsk_ring_cons__release(ring, n);
+            self.taken += u64::from(n);
             n as usize
         }
     }
@@ -495,12 +510,14 @@ impl RingSet for Kernel {
     }
 
     fn tx_room(&mut self, wanted: u32) -> u32 {
+        self.taken_before_kick = Some(self.taken);
         self.meanwhile();
         // SAFETY: as in `take_received`.
         unsafe { xdp::xsk_prod_nb_free(&raw mut self.tx_end, wanted) }
     }
 
     fn tx_pending(&mut self) -> u32 {
+        self.taken_before_kick.get_or_insert(self.taken);
         self.meanwhile();
         // SAFETY: as in `take_received`.
         self.sizes.tx - unsafe { xdp::xsk_prod_nb_free(&raw mut self.tx_end, self.sizes.tx) }
@@ -518,6 +535,9 @@ impl RingSet for Kernel {
 
     fn kick_fill(&mut self) -> io::Result<()> {
         self.fill_kicks += 1;
+        if self.driver.lively && self.random.one_in(4) {
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        }
         self.receives = true;
         self.fill.ask(false);
         self.meanwhile();
