@@ -243,6 +243,11 @@ fn a_syn_that_met_an_older_connection_goes_again_soon() {
     }
     assert_eq!((sent(&p, Flags::RST), sent(&p, Flags::SYN)), (6, 2));
     assert_eq!(p.a.c().state(), State::SynSent);
+    // Which is as far off as without the haste.
+    p.run(ms(600));
+    assert_eq!(sent(&p, Flags::SYN), 2);
+    p.run(ms(200));
+    assert_eq!(sent(&p, Flags::SYN), 3);
     p.finish();
 }
 

@@ -118,6 +118,8 @@ pub struct Connection {
     pub(super) round_end: SeqNumber,
     /// Consecutive time-outs, or probes without answer.
     pub(super) timeouts: u8,
+    /// The SYN has gone again before its time-out.
+    pub(super) syn_hurried: bool,
     /// Zero-window probes since the window shut, answered or not.
     pub(super) probes: u8,
     pub(super) keepalives: u8,
@@ -176,6 +178,7 @@ impl Connection {
             cwnd_limited: None,
             round_end: s.iss,
             timeouts: 0,
+            syn_hurried: false,
             probes: 0,
             keepalives: 0,
             progress_at: s.now,

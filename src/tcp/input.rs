@@ -135,8 +135,9 @@ impl Connection {
     /// Our SYN is acknowledged: the connection is established.
     fn finish_handshake(&mut self, now: Instant, h: &Header, pool: &mut Pool) {
         let syns = self.snd.first().map_or(0, |s| s.sent);
-        // A refusal is no loss.
-        let syns = syns.saturating_sub(self.ecn.needless_syns());
+        // A refusal is no loss, and haste no sign of one.
+        let needless = self.ecn.needless_syns() + u8::from(self.syn_hurried);
+        let syns = syns.saturating_sub(needless);
         if self.state != State::FinWait1 {
             self.state = State::Established;
         }
@@ -533,7 +534,9 @@ impl Connection {
     /// wait for its whole time-out. Once: whoever sends such segments must not
     /// have us send one SYN for each.
     fn hurry_syn(&mut self, now: Instant) {
-        if self.timeouts == 0 && self.pending.refusal.is_some() {
+        if self.timeouts == 0 && !self.syn_hurried && self.pending.refusal.is_some() {
+            self.syn_hurried = true;
+            self.pending.syn = true;
             let at = self.timers.get(Timer::Rto).min(now + SYN_AGAIN);
             self.timers.set(Timer::Rto, at);
         }

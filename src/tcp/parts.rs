@@ -36,6 +36,8 @@ pub struct AckState {
 pub struct Pending {
     /// A reset: the connection was aborted.
     pub reset: bool,
+    /// The SYN goes again before its time-out, which that is not.
+    pub syn: bool,
     /// New data has gone out, behind which a probe is to be armed: once for
     /// all that goes at a time.
     pub arm_probe: bool,

@@ -162,7 +162,7 @@ impl End {
         // Half of the time as an engine does, half of it one by one.
         self.collected += 1;
         let mut queue = VecDeque::new();
-        if self.collected % 2 == 0 {
+        if self.collected.is_multiple_of(2) {
             c.poll_train(now, &mut self.pool, &self.template, 8, &mut queue);
         }
         while let Some(desc) = queue

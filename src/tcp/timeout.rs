@@ -44,6 +44,11 @@ impl Connection {
             return;
         }
         let first_is_syn = self.snd.first().is_some_and(|s| s.syn);
+        if std::mem::take(&mut self.pending.syn) && first_is_syn {
+            self.snd.mark_lost(0);
+            self.rearm_rto(now);
+            return;
+        }
         let limit = match self.state {
             State::SynSent => self.config.syn_retries,
             State::SynReceived => self.config.synack_retries,
