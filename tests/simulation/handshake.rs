@@ -182,9 +182,10 @@ impl Handshakes {
 }
 
 /// How long eight tries last, each time-out twice the one before: three
-/// minutes, unless none may be longer than `most`.
+/// minutes, unless none may be longer than `most`. An acknowledgement from
+/// before may cut the first short (RFC 9293 section 3.5.1).
 fn longest(most: Duration) -> Duration {
-    (0..8).map(|n| (FIRST * (1 << n)).min(most)).sum()
+    (1..8).map(|n| (FIRST * (1 << n)).min(most)).sum()
 }
 
 /// SYNs that an engine has refused, for whatever reason.
