@@ -58,7 +58,7 @@ fn everybody_is_measured_in_turn() {
         ("stream", 7, "goodput"),
         ("rr", 5, "p99"),
         ("crr", 4, "connections"),
-        ("transfer", 3, "goodput"),
+        ("transfer", 5, "goodput"),
         ("memory", 4, "cost"),
     ] {
         let rows: Vec<_> = rows.iter().filter(|row| row["group"] == group).collect();

@@ -108,7 +108,8 @@ enum Who {
     RawEcho,
     FullboreCrr(u64),
     KernelCrr(u64),
-    Transfer(Server, Client),
+    Fetch(Server, Client),
+    Send(Client),
     Memory(Stack),
 }
 
@@ -165,17 +166,27 @@ const CONTESTANTS: &[Contestant] = &{
         one(
             G::Transfer,
             "nginx to curl",
-            W::Transfer(Server::Nginx, Client::Curl),
+            W::Fetch(Server::Nginx, Client::Curl),
         ),
         one(
             G::Transfer,
             "fullbore serve to fullbore get, digest verified",
-            W::Transfer(Server::Fullbore, Client::Fullbore),
+            W::Fetch(Server::Fullbore, Client::Fullbore),
         ),
         one(
             G::Transfer,
             "fullbore serve to curl",
-            W::Transfer(Server::Fullbore, Client::Curl),
+            W::Fetch(Server::Fullbore, Client::Curl),
+        ),
+        one(
+            G::Transfer,
+            "fullbore put to fullbore serve, digest verified",
+            W::Send(Client::Fullbore),
+        ),
+        one(
+            G::Transfer,
+            "curl to fullbore serve, digest computed",
+            W::Send(Client::Curl),
         ),
         one(G::Memory, "smoltcp", W::Memory(Stack::Smoltcp)),
         one(G::Memory, "fullbore", W::Memory(Stack::Fullbore)),
@@ -227,10 +238,11 @@ impl Who {
 
     /// A program that is not there.
     fn lacks(self) -> Option<&'static str> {
-        let Self::Transfer(server, client) = self else {
-            return None;
+        let needed = match self {
+            Self::Fetch(server, client) => [server.needs(), client.needs()],
+            Self::Send(client) => [None, client.needs()],
+            _ => return None,
         };
-        let needed = [server.needs(), client.needs()];
         needed
             .into_iter()
             .flatten()
@@ -342,9 +354,13 @@ fn measure(
         Who::RawEcho => echo::echo(place, duration),
         Who::FullboreCrr(at_once) => own::crr(place, at_once, duration),
         Who::KernelCrr(at_once) => crr::crr(place, at_once, duration),
-        Who::Transfer(server, client) => {
+        Who::Fetch(server, client) => {
             let content = content.ok_or("there is no file")?;
             transfer::fetch(place, server, client, content)
+        }
+        Who::Send(client) => {
+            let content = content.ok_or("there is no file")?;
+            transfer::send(place, client, content)
         }
         Who::Memory(stack) => {
             let settings = Settings::default();

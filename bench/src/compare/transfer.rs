@@ -63,6 +63,17 @@ impl Content {
         Ok(Self { root, bytes })
     }
 
+    /// The rate at which `copy` was made, which has to be the same.
+    fn figures(&self, copy: &Path, took: Duration) -> Result<Figures, String> {
+        let same = self.is_copied_to(copy)?;
+        let _ = std::fs::remove_file(copy);
+        if !same {
+            return Err("the copy differs from the file".to_owned());
+        }
+        let gbps = self.bytes as f64 * 8.0 / took.as_secs_f64() / 1e9;
+        Ok(vec![("goodput", gbps)])
+    }
+
     fn is_copied_to(&self, copy: &Path) -> Result<bool, String> {
         let open = |path: &Path| File::open(path).map_err(|e| format!("{}: {e}", path.display()));
         let (mut from, mut to) = (open(&self.root.join("file"))?, open(copy)?);
@@ -121,7 +132,7 @@ impl Server {
                 command
                     .arg("serve")
                     .arg(&content.root)
-                    .args(["--on", DEVICE]);
+                    .args(["--writable", "--on", DEVICE]);
                 cores(&mut command, place, Side::Server);
                 let mut server = Background::start(&mut command, "serve")?;
                 server.wait_until(|server| server.said().contains("serving "))?;
@@ -166,7 +177,7 @@ impl Client {
         }
     }
 
-    fn command(self, place: &Place, url: &str, to: &Path) -> Command {
+    fn get(self, place: &Place, url: &str, to: &Path) -> Command {
         match self {
             Self::Fullbore => {
                 let mut command = place.command(Side::Client, false, FULLBORE);
@@ -178,6 +189,23 @@ impl Client {
             Self::Curl => {
                 let mut command = place.command(Side::Client, true, "curl");
                 command.args(["-sS", "--fail", url, "-o"]).arg(to);
+                command
+            }
+        }
+    }
+
+    fn put(self, place: &Place, from: &Path, url: &str) -> Command {
+        match self {
+            Self::Fullbore => {
+                let mut command = place.command(Side::Client, false, FULLBORE);
+                command.arg("put").arg(from);
+                command.args([url, "--quiet", "--on", DEVICE]);
+                cores(&mut command, place, Side::Client);
+                command
+            }
+            Self::Curl => {
+                let mut command = place.command(Side::Client, true, "curl");
+                command.args(["-sS", "--fail", "-T"]).arg(from).arg(url);
                 command
             }
         }
@@ -204,19 +232,33 @@ pub fn fetch(
 ) -> Result<Figures, String> {
     let serving = server.start(place, content)?;
     let url = format!("http://{}:{}/file", Side::Server.address(), server.port());
-    let to = Path::new(FILES).join("copy");
+    let copy = Path::new(FILES).join("copy");
     let rounds = if client == Client::Fullbore { 2 } else { 1 };
     let mut took = Duration::ZERO;
     for _ in 0..rounds {
-        let _ = std::fs::remove_file(&to);
-        (took, _) = timed(&mut client.command(place, &url, &to), LIMIT)
-            .map_err(|e| format!("{e}; the server: {}", serving.said().trim()))?;
+        let _ = std::fs::remove_file(&copy);
+        took = run(client.get(place, &url, &copy), &serving)?;
     }
-    let same = content.is_copied_to(&to)?;
-    let _ = std::fs::remove_file(&to);
-    if !same {
-        return Err("the copy differs from the file".to_owned());
-    }
-    let gbps = content.bytes as f64 * 8.0 / took.as_secs_f64() / 1e9;
-    Ok(vec![("goodput", gbps)])
+    content.figures(&copy, took)
+}
+
+/// Sends the file to `fullbore serve`, which computes its digest, and compares
+/// what it has then.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn send(place: &Place, client: Client, content: &Content) -> Result<Figures, String> {
+    let serving = Server::Fullbore.start(place, content)?;
+    let url = format!("http://{}/copy", Side::Server.address());
+    let took = run(
+        client.put(place, &content.root.join("file"), &url),
+        &serving,
+    )?;
+    content.figures(&content.root.join("copy"), took)
+}
+
+fn run(mut command: Command, serving: &Background) -> Result<Duration, String> {
+    timed(&mut command, LIMIT)
+        .map(|(took, _)| took)
+        .map_err(|e| format!("{e}; the server: {}", serving.said().trim()))
 }
