@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::AckSample;
+use crate::time::Nanos;
 
 const MIN_RTT_THRESH: Duration = Duration::from_millis(4);
 const MAX_RTT_THRESH: Duration = Duration::from_millis(16);
@@ -33,7 +34,7 @@ enum Phase {
     SlowStart,
     /// Conservative slow start, with the round-trip time that led to it and
     /// the rounds spent in it.
-    Css { baseline: Duration, rounds: u32 },
+    Css { baseline: Nanos, rounds: u32 },
     /// Only the first slow start of a connection is watched.
     Done,
 }
@@ -41,9 +42,10 @@ enum Phase {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct HyStart {
     phase: Phase,
-    /// Smallest round-trip time of the previous round and of this one.
-    last_min: Option<Duration>,
-    current_min: Option<Duration>,
+    /// Smallest round-trip time of the previous round and of this one; zero
+    /// before there is any.
+    last_min: Nanos,
+    current_min: Nanos,
     samples: u32,
 }
 
@@ -57,7 +59,11 @@ impl HyStart {
             return Pace::Exit;
         }
         if let Some(rtt) = a.rtt {
-            self.current_min = Some(self.current_min.map_or(rtt, |m| m.min(rtt)));
+            let rtt = Nanos::from(rtt).max(Nanos::LEAST);
+            self.current_min = match self.current_min {
+                Nanos::ZERO => rtt,
+                least => least.min(rtt),
+            };
             self.samples = self.samples.saturating_add(1);
         }
         if self.samples >= N_RTT_SAMPLE {
@@ -76,7 +82,7 @@ impl HyStart {
 
     /// Returns whether conservative slow start has lasted long enough.
     fn next_round(&mut self) -> bool {
-        self.last_min = self.current_min.take();
+        self.last_min = std::mem::take(&mut self.current_min);
         self.samples = 0;
         match &mut self.phase {
             Phase::Css { rounds, .. } => {
@@ -88,21 +94,26 @@ impl HyStart {
     }
 
     fn judge(&mut self) {
-        let Some(current) = self.current_min else {
+        if self.current_min == Nanos::ZERO {
             return;
-        };
+        }
         match self.phase {
             Phase::SlowStart => {
-                let Some(last) = self.last_min else { return };
+                if self.last_min == Nanos::ZERO {
+                    return;
+                }
+                let last = Duration::from(self.last_min);
                 let rise = (last / MIN_RTT_DIVISOR).clamp(MIN_RTT_THRESH, MAX_RTT_THRESH);
-                if current >= last.saturating_add(rise) {
+                if Duration::from(self.current_min) >= last.saturating_add(rise) {
                     self.phase = Phase::Css {
-                        baseline: current,
+                        baseline: self.current_min,
                         rounds: 0,
                     };
                 }
             }
-            Phase::Css { baseline, .. } if current < baseline => self.phase = Phase::SlowStart,
+            Phase::Css { baseline, .. } if self.current_min < baseline => {
+                self.phase = Phase::SlowStart
+            }
             Phase::Css { .. } | Phase::Done => {}
         }
     }

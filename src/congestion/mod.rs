@@ -158,7 +158,8 @@ pub struct Controller {
     window: Window,
     state: State,
     hystart: HyStart,
-    saved: Option<Saved>,
+    // Apart: few connections have one.
+    saved: Option<Box<Saved>>,
     /// Most bytes in flight during the current round and the one before it.
     flight: [u32; 2],
     /// The window was the limit when last looked at.
@@ -393,12 +394,16 @@ impl Controller {
     }
 
     fn save(&mut self) {
-        self.saved = Some(Saved {
+        let saved = Saved {
             cwnd: self.window.cwnd,
             ssthresh: self.window.ssthresh,
             state: self.state,
             hystart: self.hystart,
-        });
+        };
+        match &mut self.saved {
+            Some(place) => **place = saved,
+            none => *none = Some(Box::new(saved)),
+        }
     }
 
     fn back_off(&mut self, _now: Instant, in_flight: u32, signal: Signal) -> u32 {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::reno::Reno;
 use super::window::Window;
 use super::{AckSample, Signal};
-use crate::time::Instant;
+use crate::time::{Instant, Nanos};
 
 /// Bandwidth is not measured over less than this: bursts of acknowledgments
 /// would be taken for the path's rate.
@@ -19,16 +19,19 @@ const MIN_INTERVAL: Duration = Duration::from_millis(10);
 /// Rounds of which the best counts: long enough to span a recovery, short
 /// enough to follow a path that became slower.
 const ROUNDS: usize = 10;
+/// Bytes that bandwidth is counted in: up to 2 Tbit/s fit 32 bits.
+const UNIT: u64 = 64;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Westwood {
     reno: Reno,
-    /// Bandwidth of the last rounds in bytes a second; zero until measured.
-    rounds: [u64; ROUNDS],
+    /// Bandwidth of the last rounds in [`UNIT`]s a second; zero until measured.
+    rounds: [u32; ROUNDS],
     /// The place of the oldest.
-    oldest: usize,
-    min_rtt: Duration,
-    interval_start: Option<Instant>,
+    oldest: u8,
+    min_rtt: Nanos,
+    /// [`Instant::ZERO`] before the first.
+    interval_start: Instant,
     /// Bytes delivered since `interval_start`.
     delivered: u64,
     /// The sender was held back by something else during this interval.
@@ -46,11 +49,12 @@ impl Westwood {
 
     /// One bandwidth sample each round trip.
     pub(super) fn observe(&mut self, a: &AckSample) {
-        self.min_rtt = a.min_rtt;
-        let Some(start) = self.interval_start else {
-            self.interval_start = Some(a.now);
+        self.min_rtt = a.min_rtt.into();
+        let start = self.interval_start;
+        if start == Instant::ZERO {
+            self.interval_start = a.now;
             return;
-        };
+        }
         self.delivered = self.delivered.saturating_add(u64::from(a.acked));
         self.app_limited |= !a.cwnd_limited;
         let elapsed = a.now.since(start);
@@ -60,29 +64,32 @@ impl Westwood {
         let nanos = elapsed.as_nanos().max(1);
         let sample = u128::from(self.delivered) * 1_000_000_000 / nanos;
         self.sample(u64::try_from(sample).unwrap_or(u64::MAX));
-        self.interval_start = Some(a.now);
+        self.interval_start = a.now;
         self.delivered = 0;
         self.app_limited = false;
     }
 
     /// A slow sample of a sender that had nothing to send says nothing.
     fn sample(&mut self, sample: u64) {
-        if !self.app_limited || sample > self.bandwidth() {
-            self.rounds[self.oldest] = sample;
-            self.oldest = (self.oldest + 1) % ROUNDS;
+        let sample = u32::try_from(sample / UNIT).unwrap_or(u32::MAX);
+        let best = self.rounds.iter().max();
+        if !self.app_limited || best.is_none_or(|best| sample > *best) {
+            self.rounds[usize::from(self.oldest)] = sample;
+            self.oldest = (self.oldest + 1) % ROUNDS as u8;
         }
     }
 
-    /// The best of the last rounds.
+    /// The best of the last rounds, in bytes a second.
     fn bandwidth(&self) -> u64 {
-        self.rounds.iter().copied().max().unwrap_or(0)
+        u64::from(self.rounds.iter().copied().max().unwrap_or(0)) * UNIT
     }
 
     /// Bandwidth times the round trip of an empty path, never more than
     /// `used`; Reno's half before anything was measured.
     pub(super) fn back_off(&mut self, used: u32, signal: Signal) -> u32 {
         let reno = self.reno.back_off(used, signal);
-        let pipe = u128::from(self.bandwidth()) * self.min_rtt.as_nanos() / 1_000_000_000;
+        let pipe =
+            u128::from(self.bandwidth()) * Duration::from(self.min_rtt).as_nanos() / 1_000_000_000;
         if pipe == 0 {
             reno
         } else {
