@@ -405,7 +405,7 @@ fn two_sockets_close_in_order(first_goes_first: bool) {
     let (umem, mut pool) = net.enter(Side::A, || Umem::new(&MEMORY)).unwrap();
     let umem = Arc::new(umem);
     let options = LinkOptions {
-        fill: 128,
+        fill: Some(128),
         ..LinkOptions::default()
     };
     let links = [0, 1].map(|queue| {

@@ -21,8 +21,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Frames kept with the kernel for receiving unless the plan says otherwise.
-const FILL_LEVEL: u32 = 512;
 /// Longest wait for a queue that another process is just giving up.
 const QUEUE_WAIT: Duration = Duration::from_secs(2);
 
@@ -91,10 +89,7 @@ pub fn node(plan: &Plan) -> Result<NodeOptions, Failure> {
             bind: bind(file.bind),
             rx_ring: rings.rx.get(),
             tx_ring: rings.tx.get(),
-            fill: match rings.fill_level {
-                Some(level) => small(level.get()),
-                None => FILL_LEVEL.min(rings.fill.get()),
-            },
+            fill: rings.fill_level.map(|level| small(level.get())),
             queue_wait: QUEUE_WAIT,
             drop_oversize: false,
         },

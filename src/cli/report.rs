@@ -1,7 +1,9 @@
 //! What is printed about a running node.
 
+use super::failure::{Exit, Failure};
 use super::node::{EngineInForce, InForce, Node};
 use crate::config::{Plan, StatsFormat};
+use crate::engine::Ended;
 use crate::stats::{Format, Reporter, Snapshot};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -66,6 +68,20 @@ pub fn in_force(found: &InForce) -> String {
         },
     );
     text
+}
+
+/// Checks that every frame came back to its pool.
+///
+/// # Errors
+/// Some are missing, which is a defect.
+pub fn balance(ended: &[Ended]) -> Result<(), Failure> {
+    match ended.iter().map(|e| e.ledger.outstanding()).sum::<u32>() {
+        0 => Ok(()),
+        lost => Err(Failure::new(
+            Exit::Failed,
+            format!("{lost} frames are missing from the ledger, which is a defect of fullbore"),
+        )),
+    }
 }
 
 /// Prints statistics at intervals, and once at the end.

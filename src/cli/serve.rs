@@ -98,12 +98,5 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     if let Some(failure) = server.failure() {
         return Err(Failure::new(Exit::Interface, failure));
     }
-    let lost: u32 = ended.iter().map(|e| e.ledger.outstanding()).sum();
-    if lost > 0 {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("{lost} frames are missing from the ledger, which is a defect of fullbore"),
-        ));
-    }
-    Ok(())
+    report::balance(&ended)
 }

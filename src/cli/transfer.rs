@@ -157,7 +157,7 @@ fn run(
     stats.last(&snapshots);
     let done = result.try_recv().ok();
     // Why the transfer failed tells more than that the engine ended.
-    let report = match done {
+    let outcome = match done {
         Some(done) => done?,
         None => {
             ended?;
@@ -167,9 +167,9 @@ fn run(
             ));
         }
     };
-    ended?;
+    report::balance(&ended?)?;
     if !quiet {
-        eprintln!("{}", summary(&report, taken));
+        eprintln!("{}", summary(&outcome, taken));
     }
     Ok(())
 }

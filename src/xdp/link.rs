@@ -60,10 +60,12 @@ impl XdpLink {
             let why = "it is of another memory than the socket's".into();
             return Err(XdpError::Option { what: "pool", why });
         }
-        if options.fill == 0 || options.fill > umem.fill_ring() {
+        if let Some(fill) = options.fill
+            && !(1..=umem.fill_ring()).contains(&fill)
+        {
             return Err(XdpError::Option {
                 what: "chunks for receiving",
-                why: format!("{}: has to be from 1 to {}", options.fill, umem.fill_ring()),
+                why: format!("{fill}: has to be from 1 to {}", umem.fill_ring()),
             });
         }
         if umem.is_spent() {
@@ -75,6 +77,9 @@ impl XdpLink {
         }
         let rings = socket::bind(umem, steering, queue, options)?;
         umem.opened(rings.fd);
+        let fill = options.fill.unwrap_or_else(|| {
+            socket::fill_level(rings.zero_copy, umem.fill_ring(), options.rx_ring)
+        });
         let mut link = Self {
             rings: Some(rings),
             umem: Arc::clone(umem),
@@ -84,7 +89,7 @@ impl XdpLink {
                 chunks: umem.descs().len(),
                 chunk: umem.chunk_size() as usize,
                 frame: umem.max_frame() as usize,
-                fill: options.fill as usize,
+                fill: fill as usize,
             }),
             poll: Vec::with_capacity(16),
         };

@@ -36,8 +36,10 @@ pub struct LinkOptions {
     /// Entries of the transmit ring, likewise.
     pub tx_ring: u32,
     /// Chunks kept with the kernel for receiving: few stay in the cache, many
-    /// outlast a longer pause. At most the fill ring's entries.
-    pub fill: u32,
+    /// outlast a longer pause. At most the fill ring's entries. If not given,
+    /// as many as the rings hold with zero-copy, and at most 512 of them
+    /// without.
+    pub fill: Option<u32>,
     /// How long to wait for a queue that is just being given up.
     pub queue_wait: Duration,
     /// Work with an MTU whose frames do not fit a chunk: such frames are
@@ -51,13 +53,34 @@ impl Default for LinkOptions {
             bind: BindMode::Auto,
             rx_ring: 2048,
             tx_ring: 2048,
-            fill: 512,
+            fill: None,
             queue_wait: Duration::from_secs(1),
             drop_oversize: false,
         }
     }
 }
 
+/// Chunks kept with the kernel for receiving where nothing else is asked for.
+///
+/// A copying socket needs few: the frames that wait for a slow engine wait as
+/// the kernel's own. With zero-copy they have nowhere else to wait, and the
+/// NIC keeps as many chunks as its own ring has entries before the first frame
+/// comes; so all that the rings hold.
+pub(super) const fn fill_level(zero_copy: bool, fill_ring: u32, rx_ring: u32) -> u32 {
+    let most = if fill_ring < rx_ring {
+        fill_ring
+    } else {
+        rx_ring
+    };
+    if zero_copy || most < COPY_FILL {
+        most
+    } else {
+        COPY_FILL
+    }
+}
+
+/// Few enough to stay in the cache.
+const COPY_FILL: u32 = 512;
 /// Descriptors that one wake-up of a copying socket may send. The kernel's
 /// default is 32.
 const TX_BUDGET: u32 = 256;
@@ -354,5 +377,19 @@ fn set_option<T: Copy>(fd: RawFd, name: i32, value: &T) -> io::Result<()> {
         Err(io::Error::last_os_error())
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fill_level;
+
+    #[test]
+    fn zero_copy_keeps_all_that_the_rings_hold_with_the_driver() {
+        assert_eq!(fill_level(true, 2048, 2048), 2048);
+        assert_eq!(fill_level(true, 4096, 1024), 1024);
+        assert_eq!(fill_level(false, 2048, 2048), 512);
+        assert_eq!(fill_level(false, 256, 2048), 256);
+        assert_eq!(fill_level(false, 2048, 64), 64);
     }
 }

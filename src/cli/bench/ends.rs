@@ -12,7 +12,7 @@ use super::args::PairArgs;
 use super::report::Conditions;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::node::{EngineOptions, Node, NodeOptions, Own};
-use crate::cli::options;
+use crate::cli::{options, report};
 use crate::config::IdleStrategy;
 use crate::engine::{Application, Idle};
 use crate::stack::route::Prefix;
@@ -232,21 +232,11 @@ pub fn finish(nodes: [Node; 2]) -> Result<(), Failure> {
     for node in &nodes {
         node.stop();
     }
-    let mut lost = 0;
+    let mut ended = Vec::new();
     for node in nodes {
-        lost += node
-            .join()?
-            .iter()
-            .map(|ended| ended.ledger.outstanding())
-            .sum::<u32>();
+        ended.extend(node.join()?);
     }
-    if lost > 0 {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("{lost} frames are missing from the ledger, which is a defect of fullbore"),
-        ));
-    }
-    Ok(())
+    report::balance(&ended)
 }
 
 /// Moves this thread into a new network namespace with a veth pair in it. It
