@@ -77,7 +77,7 @@ impl End {
         };
         let steering = Steering::attach(&Interface::read(name)?, options)?;
         let options = LinkOptions {
-            fill: 1024,
+            fill: Some(1024),
             ..LinkOptions::default()
         };
         let link = XdpLink::open(umem, pool, &steering, 0, &options)?;
