@@ -46,8 +46,8 @@ pub struct Entry {
 pub struct Book {
     pub plan: Rc<Plan>,
     pub entries: Vec<Entry>,
-    /// The latest dialog from an address and port.
-    ports: HashMap<SocketAddr, usize>,
+    /// The dialogs opened from an address and port, one after the other.
+    ports: HashMap<SocketAddr, Vec<usize>>,
     /// Readers of each host that do not read now, and since when all do.
     unwilling: Vec<(usize, Instant)>,
     pub failure: Option<String>,
@@ -101,12 +101,17 @@ impl Book {
         let entry = &mut self.entries[dialog];
         (entry.opened, entry.local) = (Some(now), Some(local));
         self.end(now, dialog, 0);
-        self.ports.insert(local, dialog);
+        self.ports.entry(local).or_default().push(dialog);
     }
 
-    /// The dialog that a server's new connection belongs to.
-    pub fn accepted(&mut self, peer: SocketAddr) -> Option<usize> {
-        self.ports.get(&peer).copied()
+    /// The dialog that a server's new connection belongs to. A server that
+    /// slept may take up one that its client has given up since, and whose port
+    /// has gone to another: not to one that is not established yet.
+    pub fn accepted(&self, peer: SocketAddr) -> Option<usize> {
+        let opened = self.ports.get(&peer)?.iter().rev();
+        opened
+            .copied()
+            .find(|d| self.entries[*d].ends[0].established)
     }
 
     pub fn not_willing(&mut self, host: usize) {
