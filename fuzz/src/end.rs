@@ -267,7 +267,7 @@ impl End {
     pub fn give_back(&mut self) {
         if let Some(packet) = self.taken.pop_front() {
             if let Some(conn) = &mut self.conn {
-                conn.recv_release(packet.len());
+                conn.recv_release(&self.pool, packet.len());
             }
             self.pool.free(packet);
         }

@@ -235,7 +235,7 @@ impl<M: Send> Context<'_, M> {
     /// Opens the window by `n` bytes that were taken with
     /// [`recv_take`](Self::recv_take).
     pub fn recv_release(&mut self, flow: Flow, n: usize) {
-        self.with(flow, |conn, _| conn.recv_release(n));
+        self.with(flow, |conn, pool| conn.recv_release(pool, n));
     }
 
     // -- sending ----------------------------------------------------------

@@ -39,6 +39,7 @@ impl<M> Core<M> {
         snapshot.frames.pool = u64::from(ledger.pool);
         snapshot.frames.fill = u64::from(ledger.fill);
         snapshot.frames.engine = u64::from(ledger.engine);
+        snapshot.frames.unread = u64::from(ledger.unread);
         snapshot.frames.tx = u64::from(ledger.tx);
         snapshot.frames.send_queue = u64::from(ledger.queue);
         snapshot.frames.tx_and_send_queue = u64::from(ledger.queue_tx);

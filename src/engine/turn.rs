@@ -192,6 +192,7 @@ impl<L: Link, A: Application> Engine<L, A> {
             self.with(|app, cx| app.start(cx));
         }
         let received = self.receive(now);
+        self.core.stack.relieve(&mut self.core.pool);
         let mut worked = received > 0;
         worked |= self.take_handed(now);
         worked |= self.take_messages();

@@ -15,6 +15,9 @@ enum Step {
     Alloc,
     AllocAbove(u8),
     Free(u8),
+    /// Its payload waits to be read, or has been.
+    Unread(u8),
+    Read(u8),
     /// Writes a packet: from where, how many bytes.
     Write(u8, u16, u16),
     Transmit(u8),
@@ -45,6 +48,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(Step::Alloc),
         2 => (0u8..10).prop_map(Step::AllocAbove),
         2 => n().prop_map(Step::Free),
+        3 => n().prop_map(Step::Unread),
+        1 => n().prop_map(Step::Read),
         3 => (n(), 0..CHUNK, 0..CHUNK).prop_map(|(a, b, c)| Step::Write(a, b, c)),
         3 => n().prop_map(Step::Transmit),
         4 => n().prop_map(Step::Hold),
@@ -84,6 +89,8 @@ struct World {
     /// Free chunks, that to be used next at the end.
     free: Vec<u32>,
     has: Vec<Has>,
+    /// Which of the packets wait to be read.
+    unread: Vec<bool>,
     /// What was last written to each chunk: where, and which byte.
     written: Vec<Option<(u16, u16, u8)>>,
     writes: u8,
@@ -103,6 +110,7 @@ impl World {
             sent: Vec::new(),
             free: (0..chunks).rev().collect(),
             has: vec![Has::Pool; chunks as usize],
+            unread: vec![false; chunks as usize],
             written: vec![None; chunks as usize],
             writes: 0,
         }
@@ -112,6 +120,7 @@ impl World {
         let has = &mut self.has[chunk as usize];
         assert_eq!(*has, from, "chunk {chunk}");
         *has = to;
+        self.unread[chunk as usize] = false;
         if to == Has::Pool {
             self.free.push(chunk);
         }
@@ -162,6 +171,20 @@ impl World {
                 if let Some(packet) = take(&mut self.packets, n) {
                     self.moved(packet.chunk, Has::Packet, Has::Pool);
                     self.pool.free(packet);
+                }
+            }
+            Step::Unread(n) => {
+                if let Some(packet) = take(&mut self.packets, n) {
+                    self.pool.unread_now(&packet);
+                    self.unread[packet.chunk as usize] = true;
+                    self.packets.push(packet);
+                }
+            }
+            Step::Read(n) => {
+                if let Some(packet) = take(&mut self.packets, n) {
+                    self.pool.read(&packet);
+                    self.unread[packet.chunk as usize] = false;
+                    self.packets.push(packet);
                 }
             }
             Step::Write(n, start, len) => {
@@ -316,11 +339,14 @@ impl World {
             pool: count(Has::Pool),
             fill: count(Has::Fill),
             engine: count(Has::Packet),
+            unread: self.unread.iter().filter(|u| **u).count() as u32,
             tx: count(Has::Tx),
             queue: count(Has::Queue),
             queue_tx: count(Has::QueueTx),
         };
         assert_eq!(self.pool.ledger(), ledger);
+        assert_eq!(self.pool.unread(), ledger.unread as usize);
+        assert_eq!(self.pool.unlent(), self.has.len() - ledger.fill as usize);
         assert_eq!(ledger.total() as usize, self.has.len());
         assert_eq!(ledger.engine as usize, self.packets.len());
         assert_eq!((ledger.queue + ledger.queue_tx) as usize, self.held.len());

@@ -15,6 +15,9 @@ enum Owner {
     Fill,
     /// A [`Packet`] somewhere in the process.
     Engine,
+    /// A [`Packet`] with payload that the application has not read, or has
+    /// taken and not given back.
+    Unread,
     /// The transmit ring, and nobody waits for it.
     Tx,
     /// A [`Held`] packet.
@@ -32,6 +35,9 @@ pub struct Ledger {
     pub fill: u32,
     /// Held as packets by the engine, its applications or their threads.
     pub engine: u32,
+    /// Of those: with payload that waits to be read, or that the application
+    /// has taken and not given back.
+    pub unread: u32,
     /// In the transmit ring, to be freed on completion.
     pub tx: u32,
     /// In send queues.
@@ -59,12 +65,13 @@ impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} frames: {} free, {} in the fill ring, {} in use, {} being sent, \
+            "{} frames: {} free, {} in the fill ring, {} in use ({} unread), {} being sent, \
              {} waiting for acknowledgement, {} both",
             self.total(),
             self.pool,
             self.fill,
             self.engine,
+            self.unread,
             self.tx,
             self.queue,
             self.queue_tx
@@ -78,6 +85,10 @@ pub struct Pool {
     region: Arc<Region>,
     free: Vec<u32>,
     owner: Box<[Owner]>,
+    /// Chunks that are [`Owner::Fill`].
+    lent: u32,
+    /// Chunks that are [`Owner::Unread`].
+    unread: u32,
     copied: u64,
 }
 
@@ -95,6 +106,8 @@ impl Pool {
             free: (0..n).rev().collect(),
             owner: vec![Owner::Pool; n as usize].into_boxed_slice(),
             region,
+            lent: 0,
+            unread: 0,
             copied: 0,
         }
     }
@@ -109,6 +122,41 @@ impl Pool {
     #[must_use]
     pub fn available(&self) -> usize {
         self.free.len()
+    }
+
+    /// Chunks that are not in the fill ring.
+    #[inline]
+    #[must_use]
+    pub fn unlent(&self) -> usize {
+        self.owner.len() - self.lent as usize
+    }
+
+    /// Chunks with payload that waits to be read, or that the application has
+    /// taken and not given back.
+    #[inline]
+    #[must_use]
+    pub const fn unread(&self) -> usize {
+        self.unread as usize
+    }
+
+    /// Notes that `packet`'s payload waits to be read, until it is given back,
+    /// sent, or [`read`](Self::read). Does nothing if that is known.
+    #[inline]
+    pub fn unread_now(&mut self, packet: &Packet) {
+        self.check(packet.region);
+        let owner = &mut self.owner[packet.chunk as usize];
+        if *owner != Owner::Unread {
+            debug_assert_eq!(*owner, Owner::Engine, "chunk {}", packet.chunk);
+            *owner = Owner::Unread;
+            self.unread += 1;
+        }
+    }
+
+    /// Notes that nobody waits to read `packet`'s payload any more.
+    #[inline]
+    pub fn read(&mut self, packet: &Packet) {
+        self.check(packet.region);
+        self.leave(packet.chunk, Owner::Engine);
     }
 
     /// Largest packet a chunk can hold, in bytes.
@@ -152,7 +200,7 @@ impl Pool {
     /// Gives a packet's chunk back.
     pub fn free(&mut self, packet: Packet) {
         self.check(packet.region);
-        self.shift(packet.chunk, Owner::Engine, Owner::Pool);
+        self.leave(packet.chunk, Owner::Pool);
         self.free.push(packet.chunk);
     }
 
@@ -179,7 +227,7 @@ impl Pool {
             len,
         } = packet;
         self.check(region);
-        self.shift(chunk, Owner::Engine, Owner::Tx);
+        self.leave(chunk, Owner::Tx);
         TxDesc {
             chunk,
             region,
@@ -197,7 +245,7 @@ impl Pool {
             len,
         } = packet;
         self.check(region);
-        self.shift(chunk, Owner::Engine, Owner::Queue);
+        self.leave(chunk, Owner::Queue);
         Held {
             chunk,
             region,
@@ -347,6 +395,7 @@ impl Pool {
     pub fn lend(&mut self) -> Option<u32> {
         let chunk = self.free.pop()?;
         self.shift(chunk, Owner::Pool, Owner::Fill);
+        self.lent += 1;
         Some(chunk)
     }
 
@@ -358,6 +407,7 @@ impl Pool {
     pub unsafe fn unlend(&mut self, chunk: u32) {
         if self.owner.get(chunk as usize) == Some(&Owner::Fill) {
             self.shift(chunk, Owner::Fill, Owner::Pool);
+            self.lent -= 1;
             self.free.push(chunk);
         }
     }
@@ -376,6 +426,7 @@ impl Pool {
             return None;
         }
         self.shift(chunk, Owner::Fill, Owner::Engine);
+        self.lent -= 1;
         Some(Packet {
             chunk,
             region: self.region.id(),
@@ -393,12 +444,17 @@ impl Pool {
                 Owner::Pool => l.pool += 1,
                 Owner::Fill => l.fill += 1,
                 Owner::Engine => l.engine += 1,
+                Owner::Unread => {
+                    l.engine += 1;
+                    l.unread += 1;
+                }
                 Owner::Tx => l.tx += 1,
                 Owner::Queue => l.queue += 1,
                 Owner::QueueTx => l.queue_tx += 1,
             }
         }
         debug_assert_eq!(l.pool as usize, self.free.len());
+        debug_assert_eq!((l.fill, l.unread), (self.lent, self.unread));
         l
     }
 
@@ -410,6 +466,18 @@ impl Pool {
             self.shift(chunk, Owner::Tx, Owner::Pool);
             self.free.push(chunk);
         }
+    }
+
+    /// A packet is one no longer: whoever had it gives it up.
+    #[inline]
+    fn leave(&mut self, chunk: u32, to: Owner) {
+        let owner = &mut self.owner[chunk as usize];
+        if *owner == Owner::Unread {
+            self.unread -= 1;
+        } else {
+            debug_assert_eq!(*owner, Owner::Engine, "chunk {chunk} on its way to {to:?}");
+        }
+        *owner = to;
     }
 
     #[inline]

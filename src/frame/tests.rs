@@ -144,3 +144,39 @@ fn a_region_never_has_a_second_pool() {
 fn no_memory_is_taken_for_chunks_of_no_size() {
     let _ = Region::anonymous(1, 0);
 }
+
+#[test]
+fn unread_packets_are_counted_until_they_are_read_or_gone() {
+    let mut pool = pool(4);
+    let packets: Vec<_> = std::iter::from_fn(|| pool.alloc()).collect();
+    for p in &packets {
+        pool.unread_now(p);
+        pool.unread_now(p);
+    }
+    assert_eq!((pool.unread(), pool.ledger().engine), (4, 4));
+    let [a, b, c, d] = packets.try_into().unwrap();
+    pool.read(&a);
+    assert_eq!((pool.unread(), pool.ledger().engine), (3, 4));
+    pool.free(a);
+    let held = pool.hold(b);
+    let desc = pool.transmit(c);
+    assert_eq!((pool.unread(), pool.ledger().unread), (1, 1));
+    pool.free(d);
+    pool.release(held);
+    pool.complete(desc);
+    assert_eq!((pool.unread(), pool.available()), (0, 4));
+}
+
+#[test]
+fn what_the_kernel_has_is_told_apart() {
+    let mut pool = pool(4);
+    let chunks = [pool.lend().unwrap(), pool.lend().unwrap()];
+    assert_eq!((pool.unlent(), pool.ledger().fill), (2, 2));
+    // SAFETY: no kernel has ever heard of these chunks.
+    let p = unsafe { pool.received(chunks[0], 256, 60) }.unwrap();
+    assert_eq!((pool.unlent(), pool.ledger().fill), (3, 1));
+    // SAFETY: as above.
+    unsafe { pool.unlend(chunks[1]) };
+    pool.free(p);
+    assert_eq!((pool.unlent(), pool.available()), (4, 4));
+}

@@ -181,6 +181,8 @@ pub struct FlowTable {
     generation: u32,
     /// What happened to connections that are gone.
     past: TcpCounters,
+    /// Payloads that they had no frames for.
+    past_unread_full: u64,
 }
 
 impl FlowTable {
@@ -194,6 +196,7 @@ impl FlowTable {
             max: max.min(u32::MAX as usize - 1),
             generation: 0,
             past: TcpCounters::default(),
+            past_unread_full: 0,
         }
     }
 
@@ -299,12 +302,19 @@ impl FlowTable {
         let slot = self.slots.try_remove(index as usize)?;
         self.index.remove(slot.hash, index);
         add_counters(&mut self.past, &slot.conn);
+        self.past_unread_full += slot.conn.counters().no_room;
         Some(slot)
     }
 
     /// Indices of all connections.
     pub fn indices(&self) -> impl Iterator<Item = u32> + '_ {
         self.slots.iter().map(|(index, _)| index as u32)
+    }
+
+    /// One more than the largest index there may be.
+    #[must_use]
+    pub fn places(&self) -> u32 {
+        self.slots.capacity() as u32
     }
 
     /// What happened to all connections, past and present. Reads every one.
@@ -315,6 +325,13 @@ impl FlowTable {
             add_counters(&mut sum, &slot.conn);
         }
         sum
+    }
+
+    /// Payloads dropped since connections' unread ones had the frames.
+    #[must_use]
+    pub fn unread_full(&self) -> u64 {
+        let present = self.slots.iter().map(|(_, s)| s.conn.counters().no_room);
+        self.past_unread_full + present.sum::<u64>()
     }
 }
 

@@ -39,7 +39,7 @@ use self::limit::RateLimit;
 use self::listen::Listeners;
 use self::ports::{PortClaims, Ports};
 use crate::frame::Pool;
-use crate::stats::{DropCounters, StackCounters, TcpCounters};
+use crate::stats::{DropCounters, DropReason, StackCounters, TcpCounters};
 use crate::tcp::cookie::Cookies;
 use crate::tcp::isn::IsnGenerator;
 use crate::tcp::{self, State};
@@ -47,6 +47,9 @@ use crate::tcp::{self, State};
 /// Resets and the like sent a second to segments of no connection, and the
 /// burst.
 const RESETS: (u32, u32) = (1000, 200);
+
+/// Connections looked at in a turn for frames to give back.
+const RELIEVED: u32 = 32;
 
 /// What a stack is made of, besides its interface.
 pub struct Config {
@@ -95,6 +98,8 @@ pub struct Stack {
     /// The connection of the last segment: probably the next one's too.
     last: u32,
     seen_generation: u64,
+    /// Where to go on looking for frames to give back.
+    relief: u32,
     resets: RateLimit,
     counters: TcpCounters,
     resets_stray: u64,
@@ -123,6 +128,7 @@ impl Stack {
             time_wait: VecDeque::new(),
             last: 0,
             seen_generation: 0,
+            relief: 0,
             resets: RateLimit::new(RESETS.0, RESETS.1),
             counters: TcpCounters::default(),
             resets_stray: 0,
@@ -158,6 +164,26 @@ impl Stack {
         }
         if let Phase::Accepting { listener } = slot.phase {
             self.listeners.ended(listener);
+        }
+    }
+
+    /// While unread payload has all the frames that it may have, takes those of
+    /// payload that is out of order from some connections, others each time:
+    /// no application can read it, and the peer has it still.
+    #[inline]
+    pub fn relieve(&mut self, pool: &mut Pool) {
+        if tcp::is_short(pool) {
+            self.take_early(pool);
+        }
+    }
+
+    #[cold]
+    fn take_early(&mut self, pool: &mut Pool) {
+        for _ in 0..RELIEVED.min(self.flows.places()) {
+            if let Some(slot) = self.flows.at_mut(self.relief) {
+                slot.conn.drop_early(pool);
+            }
+            self.relief = (self.relief + 1) % self.flows.places();
         }
     }
 
@@ -214,6 +240,7 @@ impl Stack {
     pub fn drops(&self) -> DropCounters {
         let mut sum = self.drops.clone();
         sum += self.iface.drops();
+        sum[DropReason::UnreadFull] += self.flows.unread_full();
         sum
     }
 

@@ -208,6 +208,9 @@ counters! {
         fill,
         /// Held by the engine: received and not yet freed.
         engine,
+        /// Of those: with payload that the application has not read, or has
+        /// taken and not given back.
+        unread,
         /// On the transmit ring only: the kernel's.
         tx,
         /// In a send queue only.

@@ -94,6 +94,8 @@ reasons! {
     FlowTableFull => "flow_table_full",
     /// A connection holds as many out-of-order segments as it may.
     ReorderFull => "reorder_full",
+    /// A payload that the pool cannot keep until others have been read.
+    UnreadFull => "unread_full",
     /// No route to the destination.
     NoRoute => "no_route",
     /// The next hop did not answer.

@@ -59,6 +59,7 @@ pub struct Counters {
     pub paws: u64,
     /// Challenge acknowledgements (RFC 5961).
     pub challenges: u64,
-    /// Segments whose payload was dropped for want of room.
+    /// Segments in the window whose payload was dropped, since other payload
+    /// that waits to be read has the frames (`TCPRcvQDrop`).
     pub no_room: u64,
 }

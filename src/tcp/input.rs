@@ -49,6 +49,7 @@ impl Connection {
         if let Some(p) = packet {
             self.keep_spare(p, pool);
         }
+        self.rcv.note_room(u32::from(self.mss), pool);
         self.tell_room();
     }
 
@@ -440,8 +441,7 @@ impl Connection {
         if h.seq.lt(before) {
             self.counters.duplicates += 1;
         }
-        let pressure = self.under_pressure(pool);
-        let received = self.rcv.take_in(h.seq, p, pressure, pool);
+        let received = self.rcv.take_in(h.seq, p, pool);
         let delivered = self.rcv.nxt.distance(before).max(0) as u32;
         self.counters.bytes_received += u64::from(delivered);
         match received {
@@ -454,21 +454,17 @@ impl Connection {
                 self.counters.out_of_order += 1;
                 self.ack.now = true;
             }
-            Received::Nothing => {
-                self.counters.no_room += u64::from(pressure);
-                self.ack.now = true;
+            Received::Nothing => self.ack.now = true,
+            Received::NoRoom => {
+                // No acknowledgement: it would ask for the same again at once.
+                self.counters.no_room += 1;
+                return GO_ON;
             }
         }
         if !self.ack.now && !self.timers.is_set(Timer::Ack) {
             self.timers.set(Timer::Ack, now + self.config.delayed_ack);
         }
         GO_ON
-    }
-
-    /// Whether frames are short. Above what senders leave alone, or receiving
-    /// could stop all sending.
-    pub(super) fn under_pressure(&self, pool: &Pool) -> bool {
-        pool.available() < pool.region().chunks() as usize * 3 / 16
     }
 
     /// Where the peer's stream ends. What it sent from behind that is not part

@@ -24,6 +24,7 @@ mod recv;
 pub mod reset;
 mod rtt;
 mod send;
+mod share;
 mod timeout;
 mod timers;
 mod train;
@@ -41,6 +42,7 @@ pub use info::{CaState, Info};
 pub use output::write_bare;
 pub use pmtu::MtuProbing;
 pub use send::reserve;
+pub use share::is_short;
 
 /// State of a connection (RFC 9293 section 3.3.2). LISTEN is not one of a
 /// connection here: listeners live in the stack.

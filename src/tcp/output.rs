@@ -93,8 +93,10 @@ impl Connection {
         } else {
             Flags::SYN | Flags::ACK | self.ecn.syn_ack_flags()
         };
+        let seq = first.seq;
+        self.rcv.note_room(u32::from(self.mss), pool);
         let header = Header {
-            seq: first.seq,
+            seq,
             ack: if flags.contains(Flags::ACK) {
                 self.rcv.nxt
             } else {

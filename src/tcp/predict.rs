@@ -31,8 +31,7 @@ impl Connection {
             && self.is_calm()
             && h.options.sack.is_empty()
             && !self.ecn.marked
-            && self.rcv.takes_next(len)
-            && !self.under_pressure(pool);
+            && self.rcv.takes_next(len, pool);
         if !expected {
             return Some(packet);
         }
@@ -52,6 +51,7 @@ impl Connection {
         self.update_window(h, false);
         self.ack.rcv_mss = self.ack.rcv_mss.max((len as u16).min(self.mss));
         self.rcv.take_next(packet, pool);
+        self.rcv.note_room(u32::from(self.mss), pool);
         self.counters.bytes_received += u64::from(len);
         self.events.readable = true;
         self.ack.unacked += len;

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use super::check::hold;
+use super::share;
 use crate::frame::{Packet, Pool};
 use crate::wire::tcp::{SackBlocks, SeqNumber};
 
@@ -38,8 +39,10 @@ pub enum Received {
     InOrder { filled: bool },
     /// Kept until the hole before it is filled.
     Early,
-    /// All of it had arrived before, or nothing of it fits.
+    /// All of it had arrived before, or nothing of it fits the window.
     Nothing,
+    /// It fits the window, and there is no frame for it until somebody reads.
+    NoRoom,
 }
 
 /// Receive sequence space (RFC 9293 section 3.3.1) and its packets.
@@ -59,12 +62,30 @@ pub struct Receive {
     ready_bytes: usize,
     /// Bytes that the application has taken and not released.
     taken: usize,
+    /// The frames that those were in, once some are released about.
+    taken_frames: usize,
+    /// Bytes from `nxt` that the engine's frames allow to promise.
+    room: u32,
     early: VecDeque<Early>,
     /// Disjoint ranges that `early` covers, sorted.
     ranges: Vec<(SeqNumber, SeqNumber)>,
     recent: [Option<SeqNumber>; RECENT],
     /// The duplicate to report first (RFC 2883).
     duplicate: Option<(SeqNumber, SeqNumber)>,
+}
+
+/// Whether `len` bytes fit behind those of `packet`.
+fn fits(packet: &Packet, len: usize, pool: &Pool) -> bool {
+    packet.start() + packet.len() + len <= pool.region().chunk_size() as usize
+}
+
+/// Copies `packet` behind `last`, and frees it.
+fn append(last: &mut Packet, packet: Packet, pool: &mut Pool) {
+    let (start, old, len) = (last.start() as u16, last.len(), packet.len());
+    last.set_range(start, (old + len) as u16);
+    pool.bytes_mut(last)[old..].copy_from_slice(pool.bytes(&packet));
+    pool.count_copy(len);
+    pool.free(packet);
 }
 
 const fn clamp_buffer(buffer: u32) -> u32 {
@@ -104,6 +125,8 @@ impl Receive {
             ready: VecDeque::new(),
             ready_bytes: 0,
             taken: 0,
+            taken_frames: 0,
+            room: u32::MAX,
             early: VecDeque::new(),
             ranges: Vec::new(),
             recent: [None; RECENT],
@@ -137,11 +160,27 @@ impl Receive {
         self.adv.distance(self.nxt).max(0) as u32
     }
 
-    /// The edge that the free buffer would allow, if that is further right.
+    /// Frames that wait for the application, in order or not, or that it has
+    /// taken.
+    fn frames(&self) -> usize {
+        self.ready.len() + self.early.len() + self.taken_frames
+    }
+
+    /// Looks at how many frames are left, for windows to be offered until the
+    /// next look. `mss` is the payload that a frame is expected to bring.
+    #[inline]
+    pub fn note_room(&mut self, mss: u32, pool: &Pool) {
+        let frames = share::promise(self.frames(), pool) + self.early.len();
+        let each = (mss as usize).max(COMPACT);
+        self.room = u32::try_from(frames * each).unwrap_or(u32::MAX);
+    }
+
+    /// The edge that the free buffer and the engine's frames would allow, if
+    /// that is further right.
     fn offer(&self, mss: u32) -> SeqNumber {
         let used = self.ready_bytes.saturating_add(self.taken);
         let free = (self.buffer as usize).saturating_sub(used) as u32;
-        let edge = self.nxt + free;
+        let edge = self.nxt + free.min(self.room);
         // Receiver's silly-window avoidance, RFC 9293 section 3.8.6.2.2.
         let step = mss.min(self.buffer / 2);
         if edge.distance(self.adv) >= step as i32 {
@@ -162,9 +201,11 @@ impl Receive {
         // promised stays acceptable.
         let held = self.ready_bytes.saturating_add(self.taken) as u64;
         let unit = (1u64 << scale) - 1;
-        let overdrawn = held + u64::from(self.window()) > u64::from(self.buffer) + unit;
+        let window = u64::from(self.window());
+        let overdrawn =
+            held + window > u64::from(self.buffer) + unit || window > u64::from(self.room);
         let up = if overdrawn { 0 } else { unit };
-        let field = (u64::from(self.window()) + up) >> scale;
+        let field = (window + up) >> scale;
         let field = u16::try_from(field).unwrap_or(u16::MAX);
         let edge = self.nxt + (u32::from(field) << scale);
         if edge.gt(self.adv) || unscaled {
@@ -196,15 +237,8 @@ impl Receive {
     }
 
     /// Takes payload at `seq`; keeps or frees the packet. Payload beyond the
-    /// window is cut off. With `pressure` nothing is kept that cannot be
-    /// delivered at once.
-    pub fn take_in(
-        &mut self,
-        mut seq: SeqNumber,
-        mut packet: Packet,
-        pressure: bool,
-        pool: &mut Pool,
-    ) -> Received {
+    /// window is cut off, and what the engine has no frames for is dropped.
+    pub fn take_in(&mut self, mut seq: SeqNumber, mut packet: Packet, pool: &mut Pool) -> Received {
         let end = seq + packet.len() as u32;
         if seq.lt(self.nxt) {
             self.duplicate = Some((seq, end.min(self.nxt)));
@@ -212,35 +246,74 @@ impl Receive {
             seq = self.nxt;
         }
         packet.truncate(self.adv.distance(seq).max(0) as usize);
-        let used = self.ready_bytes + self.taken;
-        let full = pressure && used + packet.len() > INITIAL_BUFFER as usize / 2;
-        if packet.is_empty() || full {
+        if packet.is_empty() {
             pool.free(packet);
             return Received::Nothing;
         }
         if seq == self.nxt {
+            if !self.make_room(packet.len(), pool) {
+                pool.free(packet);
+                return Received::NoRoom;
+            }
             self.note_overlap(seq, seq + packet.len() as u32);
             self.deliver(packet, pool);
             let filled = !self.early.is_empty();
             self.join(pool);
             return Received::InOrder { filled };
         }
-        if pressure || self.early.len() >= self.early_limit() {
+        if self.early.len() >= self.early_limit() {
             pool.free(packet);
             return Received::Nothing;
+        }
+        if !share::may_keep_early(self.frames(), pool) {
+            pool.free(packet);
+            return Received::NoRoom;
         }
         self.keep(seq, packet, pool)
     }
 
-    /// Whether `len` bytes at `nxt` fit the window and nothing waits behind
-    /// them.
-    pub fn takes_next(&self, len: u32) -> bool {
-        self.early.is_empty() && self.ranges.is_empty() && len <= self.window()
+    /// Whether `len` bytes at `nxt` fit the window and may be kept, and nothing
+    /// waits behind them.
+    #[inline]
+    pub fn takes_next(&self, len: u32, pool: &Pool) -> bool {
+        self.early.is_empty()
+            && self.ranges.is_empty()
+            && len <= self.window()
+            && share::may_keep(self.frames(), pool)
     }
 
     /// Takes payload at `nxt`, of which [`takes_next`](Self::takes_next) holds.
     pub fn take_next(&mut self, packet: Packet, pool: &mut Pool) {
         self.deliver(packet, pool);
+    }
+
+    /// Whether a packet of `len` bytes that is next in order may be kept; the
+    /// last one out of order goes for it if need be.
+    #[inline]
+    fn make_room(&mut self, len: usize, pool: &mut Pool) -> bool {
+        share::may_keep(self.frames(), pool) || self.fits_last(len, pool) || self.drop_last(pool)
+    }
+
+    /// Frees the packet that is furthest out of order; whether there was one.
+    /// Although it may have been reported (RFC 2018 section 8).
+    #[cold]
+    fn drop_last(&mut self, pool: &mut Pool) -> bool {
+        let Some(last) = self.early.pop_back() else {
+            return false;
+        };
+        if let Some(range) = self.ranges.last_mut() {
+            range.1 = last.seq;
+            if range.0 == range.1 {
+                self.ranges.pop();
+            }
+        }
+        pool.free(last.packet);
+        true
+    }
+
+    /// Whether `len` bytes can be copied behind the last waiting packet.
+    fn fits_last(&self, len: usize, pool: &Pool) -> bool {
+        self.ready.back().is_some_and(|p| fits(p, len, pool))
     }
 
     /// Bound of the out-of-order queue in packets: attackers may send one
@@ -271,23 +344,19 @@ impl Receive {
         }
     }
 
-    fn deliver(&mut self, mut packet: Packet, pool: &mut Pool) {
+    fn deliver(&mut self, packet: Packet, pool: &mut Pool) {
         let len = packet.len();
         self.nxt += len as u32;
         self.ready_bytes += len;
-        if len <= COMPACT
-            && let Some(last) = self.ready.back_mut()
-            && last.start() + last.len() + len <= pool.region().chunk_size() as usize
+        let copy = len <= COMPACT || share::is_tight(self.frames(), pool);
+        if let Some(last) = self.ready.back_mut()
+            && copy
+            && fits(last, len, pool)
         {
-            let (start, old) = (last.start() as u16, last.len());
-            last.set_range(start, (old + len) as u16);
-            let tail = &mut pool.bytes_mut(last)[old..];
-            tail.copy_from_slice(pool.bytes(&packet));
-            pool.count_copy(len);
-            pool.free(packet);
+            append(last, packet, pool);
             return;
         }
-        packet.truncate(len);
+        pool.unread_now(&packet);
         self.ready.push_back(packet);
     }
 
@@ -341,7 +410,16 @@ impl Receive {
         }
         self.cover(whole);
         self.note(whole.0);
-        self.early.insert(at, Early { seq, packet });
+        if let Some(before) = at.checked_sub(1).and_then(|i| self.early.get_mut(i))
+            && before.end() == seq
+            && packet.len() <= COMPACT
+            && fits(&before.packet, packet.len(), pool)
+        {
+            append(&mut before.packet, packet, pool);
+        } else {
+            pool.unread_now(&packet);
+            self.early.insert(at, Early { seq, packet });
+        }
         Received::Early
     }
 
@@ -417,10 +495,11 @@ impl Receive {
                 break;
             }
             left -= first.len();
-            if let Some(p) = self.ready.pop_front()
-                && let Some(old) = spare.replace(p)
-            {
-                pool.free(old);
+            if let Some(p) = self.ready.pop_front() {
+                pool.read(&p);
+                if let Some(old) = spare.replace(p) {
+                    pool.free(old);
+                }
             }
             if left == 0 {
                 break;
@@ -435,12 +514,17 @@ impl Receive {
         let packet = self.ready.pop_front()?;
         self.ready_bytes -= packet.len();
         self.taken += packet.len();
+        self.taken_frames += 1;
         Some(packet)
     }
 
     /// The application is done with `n` bytes that it took.
     pub fn release(&mut self, n: usize) {
         let n = n.min(self.taken);
+        if n > 0 {
+            let (left, all) = (self.taken - n, self.taken);
+            self.taken_frames = (self.taken_frames * left).div_ceil(all);
+        }
         self.taken -= n;
         self.drain(n);
     }
@@ -451,6 +535,11 @@ impl Receive {
             self.drained = 0;
             self.buffer = self.buffer.saturating_mul(2).min(self.buffer_max);
         }
+    }
+
+    /// Whether packets wait out of order.
+    pub fn has_early(&self) -> bool {
+        !self.early.is_empty()
     }
 
     /// Bytes and packets that wait out of order.

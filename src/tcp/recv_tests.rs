@@ -48,7 +48,7 @@ fn segments_in_any_order_and_overlap_make_the_stream() {
             let n = (1 + rng.below(1400) as usize).min(data.len() - at);
             let p = packet(&mut pool, &data[at..at + n]);
             let before = r.nxt;
-            let got = r.take_in(SeqNumber(irs) + 1 + at as u32, p, false, &mut pool);
+            let got = r.take_in(SeqNumber(irs) + 1 + at as u32, p, &mut pool);
             assert_eq!(
                 matches!(got, Received::InOrder { .. }),
                 r.nxt != before,
@@ -98,14 +98,14 @@ fn nothing_beyond_the_window_is_kept() {
     assert_eq!(r.window(), 2048);
     let p = packet(&mut pool, &[1; 1500]);
     assert_eq!(
-        r.take_in(SeqNumber(1), p, false, &mut pool),
+        r.take_in(SeqNumber(1), p, &mut pool),
         Received::InOrder { filled: false }
     );
     let p = packet(&mut pool, &[2; 1500]);
-    r.take_in(SeqNumber(1501), p, false, &mut pool);
+    r.take_in(SeqNumber(1501), p, &mut pool);
     assert_eq!(r.available(), 2048);
     let p = packet(&mut pool, &[3; 10]);
-    assert_eq!(r.take_in(r.nxt, p, false, &mut pool), Received::Nothing);
+    assert_eq!(r.take_in(r.nxt, p, &mut pool), Received::Nothing);
     assert_eq!(r.advertise(1000, false), 0);
     r.clear(&mut pool);
     assert_eq!(pool.ledger().outstanding(), 0);
@@ -117,7 +117,7 @@ fn small_segments_share_a_frame() {
     let mut r = started(1 << 20, 0);
     for i in 0..1000u32 {
         let p = packet(&mut pool, &[i as u8]);
-        r.take_in(SeqNumber(1 + i), p, false, &mut pool);
+        r.take_in(SeqNumber(1 + i), p, &mut pool);
     }
     assert!(pool.ledger().engine <= 2, "{}", pool.ledger());
     let all = read(&mut r, &mut pool);
@@ -130,7 +130,7 @@ fn single_bytes_out_of_order_are_bounded() {
     let mut r = started(64 << 10, 0);
     for i in 0..400u32 {
         let p = packet(&mut pool, &[0]);
-        r.take_in(SeqNumber(3 + 2 * i), p, false, &mut pool);
+        r.take_in(SeqNumber(3 + 2 * i), p, &mut pool);
     }
     assert!(pool.ledger().engine <= 80, "{}", pool.ledger());
     r.clear(&mut pool);
@@ -142,7 +142,7 @@ fn the_newest_range_and_the_duplicate_come_first() {
     let mut r = started(1 << 20, 0);
     for seq in [101, 301, 501, 701, 301] {
         let p = packet(&mut pool, &[0; 100]);
-        r.take_in(SeqNumber(seq), p, false, &mut pool);
+        r.take_in(SeqNumber(seq), p, &mut pool);
     }
     let blocks: Vec<_> = r.sack_blocks(4).iter().map(|b| (b.0.0, b.1.0)).collect();
     assert_eq!(blocks, [(301, 401), (301, 401), (701, 801), (501, 601)]);
@@ -157,7 +157,7 @@ fn taken_packets_use_up_the_window_until_released() {
     let mut r = started(4096, 0);
     for i in 0..4u32 {
         let p = packet(&mut pool, &[0; 1000]);
-        r.take_in(SeqNumber(1 + 1000 * i), p, false, &mut pool);
+        r.take_in(SeqNumber(1 + 1000 * i), p, &mut pool);
     }
     let taken: Vec<_> = std::iter::from_fn(|| r.take()).collect();
     assert_eq!((r.available(), taken.len()), (0, 4));

@@ -29,7 +29,7 @@ impl Connection {
         if let Some(packet) = self.rcv.consume(n, pool) {
             self.keep_spare(packet, pool);
         }
-        self.offer_window();
+        self.offer_window(pool);
     }
 
     /// Moves the first waiting packet to the application. Its bytes go on
@@ -40,12 +40,20 @@ impl Connection {
     }
 
     /// The application has given back `n` bytes that it took.
-    pub fn recv_release(&mut self, n: usize) {
+    pub fn recv_release(&mut self, pool: &Pool, n: usize) {
         self.rcv.release(n);
-        self.offer_window();
+        self.offer_window(pool);
     }
 
-    fn offer_window(&mut self) {
+    /// Gives back what waits out of order: the peer has it still.
+    pub fn drop_early(&mut self, pool: &mut Pool) {
+        if self.rcv.has_early() {
+            self.rcv.forget_early(pool);
+        }
+    }
+
+    fn offer_window(&mut self, pool: &Pool) {
+        self.rcv.note_room(u32::from(self.mss), pool);
         if self.state.can_receive() && self.rcv.wants_update(u32::from(self.mss)) {
             self.ack.now = true;
         }

@@ -4,6 +4,7 @@ mod connections;
 mod listening;
 mod messages;
 mod stopping;
+mod unread;
 mod waking;
 
 use std::collections::HashMap;
