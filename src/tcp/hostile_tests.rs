@@ -359,6 +359,40 @@ fn segments_that_go_in_parts_do_not_go_one_at_a_time() {
     p.finish();
 }
 
+/// Found by fuzzing: a frame was asked for every half millisecond, although all
+/// were those of segments in flight, which only an acknowledgement frees.
+#[test]
+fn frames_of_ones_own_are_waited_for_without_asking() {
+    let mut p = Pair::connected(Config::default(), Config::default());
+    p.a.to_send = pattern(100_000);
+    let reserve = super::send::reserve_of_parts(&p.a.pool);
+    p.settle();
+    let mut others = Vec::new();
+    while p.a.pool.available() > reserve {
+        others.extend(p.a.pool.alloc());
+    }
+    let (now, una) = (p.now, p.a.c().snd.una);
+    p.a.c().handle_path_mtu(now, 300, una);
+    p.settle();
+    assert!(p.a.c().snd.in_flight() > 0, "the first goes in parts");
+    let mut deadlines = 0;
+    while let Some(at) =
+        p.a.c()
+            .poll_timeout()
+            .filter(|t| *t < now + Duration::from_secs(60))
+    {
+        deadlines += 1;
+        p.a.conn.as_mut().unwrap().handle_timeout(at, &mut p.a.pool);
+        p.now = at;
+        p.a.collect(at);
+        assert!(deadlines < 30);
+    }
+    for packet in others {
+        p.a.pool.free(packet);
+    }
+    p.finish();
+}
+
 #[test]
 fn a_small_send_buffer_is_told_of_room() {
     let mut p = Pair::connected(

@@ -253,7 +253,11 @@ impl Connection {
     ) -> Option<TxDesc> {
         let mss = self.snd.mss.max(self.mtu.sending);
         if self.snd.get(i)?.len > mss && !self.snd.split(i, mss, pool) {
-            self.timers.set(Timer::Retry, now + RETRY);
+            // What is before it and in flight has the frames, and gives them
+            // back when it is acknowledged: nothing is gained by asking often.
+            if i == 0 || self.in_flight() == 0 {
+                self.timers.set(Timer::Retry, now + RETRY);
+            }
             return None;
         }
         let last = self.snd.tail();

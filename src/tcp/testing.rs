@@ -156,7 +156,7 @@ impl End {
         let _ = now;
     }
 
-    fn collect(&mut self, now: Instant) -> Vec<Vec<u8>> {
+    pub fn collect(&mut self, now: Instant) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
         let Some(c) = &mut self.conn else { return out };
         // Half of the time as an engine does, half of it one by one.
