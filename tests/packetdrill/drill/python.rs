@@ -149,6 +149,7 @@ fn execute(
         names,
         own,
         used: Vec::new(),
+        depth: 0,
     };
     match tokens.first() {
         Some(Token::Name(word)) if word == "assert" => {
@@ -258,7 +259,12 @@ struct Parser<'a> {
     names: &'a BTreeMap<&'static str, i64>,
     own: &'a Names,
     used: Vec<(String, Value)>,
+    /// Signs and brackets that the present place is inside of.
+    depth: usize,
 }
+
+/// Signs and brackets inside each other, at most: each takes some of the stack.
+const DEEPEST: usize = 100;
 
 /// Operators of two sides, weakest first, below the comparisons.
 const LEVELS: [&[&str]; 6] = [
@@ -312,7 +318,25 @@ impl Parser<'_> {
         Ok(left)
     }
 
+    /// One step further in.
+    fn deeper(
+        &mut self,
+        what: impl FnOnce(&mut Self) -> Result<Value, Stop>,
+    ) -> Result<Value, Stop> {
+        if self.depth == DEEPEST {
+            return Err(Stop::Unknown("too much inside of each other".to_owned()));
+        }
+        self.depth += 1;
+        let value = what(self)?;
+        self.depth -= 1;
+        Ok(value)
+    }
+
     fn negation(&mut self) -> Result<Value, Stop> {
+        self.deeper(Self::negated)
+    }
+
+    fn negated(&mut self) -> Result<Value, Stop> {
         if self.take_word("not") {
             let value = self.negation()?;
             return Ok(truth(!value.truth()));
@@ -365,6 +389,10 @@ impl Parser<'_> {
     }
 
     fn unary(&mut self) -> Result<Value, Stop> {
+        self.deeper(Self::signed)
+    }
+
+    fn signed(&mut self) -> Result<Value, Stop> {
         if self.take("-") {
             return Ok(Value::Number(-self.unary()?.number()?));
         }
@@ -541,6 +569,16 @@ mod tests {
         assert!(run("assert 1 > 2 or 0", &names()).is_err());
         assert!(run("assert 1 < 2 < 2", &names()).is_err());
         assert!(run("pass; assert not 1", &names()).is_err());
+    }
+
+    /// Found by fuzzing: each took some of the stack.
+    #[test]
+    fn what_is_nested_without_end_is_given_up() {
+        for sign in ["(", "[", "-", "+", "~", "not ", "2 ** ", "abs("] {
+            let ran = run(&format!("assert {}1", sign.repeat(100_000)), &names()).unwrap();
+            assert_eq!((ran.held, ran.skipped.len()), (0, 1), "{sign}");
+        }
+        holds(&format!("assert {}1{}", "(".repeat(40), ")".repeat(40)));
     }
 
     #[test]
