@@ -116,6 +116,9 @@ impl World {
         };
         end.conn = Some(Connection::accept_cookie(&end.setup(now), &ack, &cookie));
         end.irs = Some(ack.seq - 1);
+        // What the SYN-ACK with the cookie promised.
+        let promised = u16::try_from(end.config.recv_buffer).unwrap_or(u16::MAX);
+        end.edge = Some(ack.seq + u32::from(promised));
         end.nxt = end.iss + 1;
         end.shift = Offer::new(&end.config, MSS).window_scale.unwrap_or(0);
         end.segment(now, &ack, 0, false);
