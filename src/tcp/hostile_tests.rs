@@ -393,6 +393,45 @@ fn frames_of_ones_own_are_waited_for_without_asking() {
     p.finish();
 }
 
+/// The same with what is sent for the first time, into a small window.
+#[test]
+fn frames_for_a_small_window_are_waited_for_without_asking() {
+    for extra in 0..24 {
+        let small = Config {
+            recv_buffer: 4000,
+            ..Config::default()
+        };
+        let mut p = Pair::connected(Config::default(), small);
+        p.swallow = (0..10_000).map(|n| (true, n)).collect();
+        p.a.to_send = pattern(20_000);
+        p.settle();
+        let reserve = super::send::reserve_of_parts(&p.a.pool);
+        let mut others = Vec::new();
+        while p.a.pool.available() > reserve + extra {
+            others.extend(p.a.pool.alloc());
+        }
+        let (now, una) = (p.now, p.a.c().snd.una);
+        p.a.c().handle_path_mtu(now, 300, una);
+        p.settle();
+        let mut deadlines = 0;
+        while let Some(at) =
+            p.a.c()
+                .poll_timeout()
+                .filter(|t| *t < now + Duration::from_secs(60))
+        {
+            deadlines += 1;
+            p.a.conn.as_mut().unwrap().handle_timeout(at, &mut p.a.pool);
+            p.now = at;
+            p.a.collect(at);
+            assert!(deadlines < 40, "with {extra} frames");
+        }
+        for packet in others {
+            p.a.pool.free(packet);
+        }
+        p.finish();
+    }
+}
+
 #[test]
 fn a_small_send_buffer_is_told_of_room() {
     let mut p = Pair::connected(

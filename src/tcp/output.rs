@@ -218,7 +218,10 @@ impl Connection {
                 self.pending.force &= desc.is_none();
                 return desc;
             }
-            self.timers.set(Timer::Retry, now + RETRY);
+            // Otherwise what is in flight brings a frame when acknowledged.
+            if idle {
+                self.timers.set(Timer::Retry, now + RETRY);
+            }
         }
         if idle && !self.timers.is_set(Timer::Persist) {
             self.timers.set(Timer::Persist, now + self.rto());
