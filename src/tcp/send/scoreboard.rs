@@ -40,8 +40,12 @@ impl Send {
         }
     }
 
-    /// Marks segment `i` lost. Answers the bytes newly lost.
+    /// Marks segment `i` lost. Answers the bytes newly lost: none of what has
+    /// not been sent.
     pub fn mark_lost(&mut self, i: usize) -> u32 {
+        if i >= self.sent {
+            return 0;
+        }
         let Some(s) = self.segments.get_mut(i) else {
             return 0;
         };

@@ -123,3 +123,15 @@ fn a_segment_that_the_kernel_has_is_not_split() {
     assert!(s.split(0, 500, &mut pool));
     s.clear(&mut pool);
 }
+
+/// A SYN that has waited for a frame when the peer's comes.
+#[test]
+fn what_was_not_sent_cannot_be_lost() {
+    let mut snd = Send::new(SeqNumber(7), 1460);
+    snd.push_flag(true, false);
+    assert_eq!(snd.mark_lost(0), 0);
+    assert_eq!((snd.lost(), snd.check()), (0, Ok(())));
+    snd.mark_sent(0, Instant::from_millis(1));
+    assert_eq!(snd.mark_lost(0), 1);
+    assert_eq!((snd.lost(), snd.check()), (1, Ok(())));
+}
