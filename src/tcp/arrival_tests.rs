@@ -208,6 +208,35 @@ fn crossed_syns_are_not_confirmed_by_another_syn() {
     p.finish();
 }
 
+/// Nothing that waits for a route or a frame is lost yet: a SYN that the
+/// peer's overtakes, and a SYN-ACK to a SYN that comes twice.
+#[test]
+fn a_syn_that_has_not_left_yet_is_not_lost() {
+    let mut p = pair();
+    p.connect();
+    let syn = Header {
+        src_port: 80,
+        dst_port: 4000,
+        ..to_b(IRS, Flags::SYN)
+    };
+    let mut bytes = vec![0; syn.emit_len()];
+    syn.emit(&mut bytes);
+    p.a.deliver(p.now, &bytes);
+    assert_eq!(p.a.c().state(), State::SynReceived);
+    assert_eq!(p.a.c().check(), Ok(()));
+    p.settle();
+    assert_eq!(p.a.log[0].1.flags, Flags::SYN | Flags::ACK);
+    assert_eq!((p.a.log.len(), p.a.c().check()), (1, Ok(())));
+
+    let syn = to_b(IRS, Flags::SYN);
+    let mut bytes = vec![0; syn.emit_len()];
+    syn.emit(&mut bytes);
+    p.b.deliver(p.now, &bytes);
+    p.b.deliver(p.now, &bytes);
+    assert_eq!(p.b.c().check(), Ok(()));
+    p.finish();
+}
+
 /// RFC 9293 section 3.5.1: an older connection of the peer's is in the way.
 #[test]
 fn a_syn_that_met_an_older_connection_goes_again_soon() {

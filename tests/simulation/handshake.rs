@@ -137,9 +137,12 @@ impl Handshakes {
         &mut self.attempts[at]
     }
 
-    /// The first SYN that was taken and to which nothing was said.
-    pub fn unanswered(&self) -> Option<&Attempt> {
-        let of = |a: &&Attempt| a.heard.is_some() && a.spoken == 0;
+    /// The first SYN that was taken and to which nothing was said. One that
+    /// met a SYN which still waits for its way, as a listener's answer never
+    /// does, is `mutual`.
+    pub fn unanswered(&self, mutual: bool) -> Option<&Attempt> {
+        let way = |a: &Attempt| !mutual || self.latest.contains_key(&(a.server, a.client));
+        let of = |a: &&Attempt| a.heard.is_some() && a.spoken == 0 && way(a);
         self.attempts.iter().find(of)
     }
 

@@ -232,7 +232,8 @@ impl World {
                 self.step()?;
             }
             self.now = self.now.max(until);
-            if let Some(attempt) = self.network.borrow().handshakes.unanswered() {
+            let mutual = self.plan.dialogs.iter().any(|d| d.mutual);
+            if let Some(attempt) = self.network.borrow().handshakes.unanswered(mutual) {
                 return Err(format!(
                     "a SYN was neither refused nor answered: {attempt:?}"
                 ));

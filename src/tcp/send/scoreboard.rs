@@ -49,7 +49,9 @@ impl Send {
         let Some(s) = self.segments.get_mut(i) else {
             return 0;
         };
-        if s.sacked {
+        // What was never sent cannot be lost: a SYN may still wait for a route
+        // or a frame when the peer's arrives.
+        if s.sacked || s.sent == 0 {
             return 0;
         }
         let len = s.seq_len();
