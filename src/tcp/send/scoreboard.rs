@@ -49,9 +49,7 @@ impl Send {
         let Some(s) = self.segments.get_mut(i) else {
             return 0;
         };
-        // What was never sent cannot be lost: a SYN may still wait for a route
-        // or a frame when the peer's arrives.
-        if s.sacked || s.sent == 0 {
+        if s.sacked {
             return 0;
         }
         let len = s.seq_len();
