@@ -47,7 +47,7 @@ impl Stack {
         tx: &mut VecDeque<TxDesc>,
         pass_on: bool,
     ) -> Option<Foreign> {
-        let (start, len) = (packet.start() as u16, packet.len() as u16);
+        let whole = pass_on.then_some((packet.start() as u16, packet.len() as u16));
         if let Some((meta, header, payload)) = self.iface.read_again(pool, &packet) {
             // From the same station and address as the frame before.
             let mut packet = packet;
@@ -56,27 +56,11 @@ impl Stack {
                 self.deliver(now, pool, self.last, false, &header, packet);
                 return None;
             }
-            return self.segment(
-                now,
-                pool,
-                &meta,
-                &header,
-                packet,
-                tx,
-                pass_on.then_some((start, len)),
-            );
+            return self.segment(now, pool, &meta, &header, packet, tx, whole);
         }
         match self.iface.receive(now, pool, packet) {
             Received::Segment(meta, header, payload) => {
-                return self.segment(
-                    now,
-                    pool,
-                    &meta,
-                    &header,
-                    payload,
-                    tx,
-                    pass_on.then_some((start, len)),
-                );
+                return self.segment(now, pool, &meta, &header, payload, tx, whole);
             }
             Received::Reply(desc) => self.reply(pool, desc, tx),
             Received::Report(report) => {

@@ -2,16 +2,15 @@
 //! in sequence number and checksum only. What is sent here comes out as it
 //! would by `output` segment by segment; everything else is sent there.
 
-use super::connection::Connection;
+use std::collections::VecDeque;
+
+use super::connection::{Connection, TIMESTAMPS_LEN};
 use super::timers::Timer;
 use crate::frame::{Pool, TxDesc};
 use crate::time::Instant;
 use crate::wire::checksum::Sum;
 use crate::wire::tcp::{Flags, HEADER_LEN, Header, SeqNumber};
 use crate::wire::template::Template;
-
-use super::connection::TIMESTAMPS_LEN;
-use std::collections::VecDeque;
 
 /// Longest header of a data segment: with timestamps.
 const MAX_HEADER: usize = HEADER_LEN + TIMESTAMPS_LEN as usize;
