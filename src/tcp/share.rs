@@ -31,7 +31,7 @@ fn left(pool: &Pool) -> usize {
 /// Frames that are never kept: what arrives and what answers it need some.
 /// Sending leaves more alone.
 fn floor(pool: &Pool) -> usize {
-    (pool.region().chunks() as usize / 32).max(2)
+    (pool.region().chunks() as usize / 32).max(1)
 }
 
 /// Whether a connection that keeps `own` frames may keep one more, with
@@ -41,10 +41,13 @@ pub fn may_keep(own: usize, pool: &Pool) -> bool {
     own < EAGER * left(pool) || (own == 0 && may_exceed(pool))
 }
 
+/// Sending stops at four times the floor, so what it leaves is enough for one
+/// segment at a time, however small the pool: were it not, two ends that both
+/// send would wait for each other's acknowledgement for ever.
 #[cold]
 fn may_exceed(pool: &Pool) -> bool {
     let most = pool.unlent() / 2 + pool.unlent() / 8;
-    pool.unread() < most && pool.available() > floor(pool)
+    pool.unread() < most && pool.available() >= floor(pool)
 }
 
 /// The same with payload that is out of order.

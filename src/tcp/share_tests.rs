@@ -99,6 +99,29 @@ fn who_sends_much_leaves_receiving_its_part() {
     }
 }
 
+/// However few frames sending leaves, a segment that comes alone is kept, or
+/// two ends that both send wait for each other (seed 1000412 of the simulation).
+#[test]
+fn a_pool_full_of_what_is_sent_still_takes_a_segment() {
+    for chunks in [16, 17, 24, 31, 33, 63, 64, 100, 256] {
+        for reserve in [crate::tcp::reserve, crate::tcp::send::reserve_of_parts] {
+            let mut pool = Pool::new(Region::anonymous(chunks, 2048));
+            let queue: Vec<_> = std::iter::from_fn(|| {
+                let packet = pool.alloc_above(reserve(&pool))?;
+                Some(pool.hold(packet))
+            })
+            .collect();
+            let mut r = receive();
+            assert!(taken_in(arrive(&mut r, 0, &mut pool)), "{chunks} chunks");
+            assert!(pool.available() > 0, "{chunks} chunks: none for the answer");
+            r.clear(&mut pool);
+            for held in queue {
+                pool.release(held);
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_out_of_order_goes_first() {
     let mut pool = Pool::new(Region::anonymous(256, 2048));
