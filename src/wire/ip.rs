@@ -199,5 +199,5 @@ fn checksum_holds(envelope: &Envelope, protocol: u8, l4: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-#[path = "ip_tests.rs"]
+#[path = "ip_tests/mod.rs"]
 mod tests;
