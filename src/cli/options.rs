@@ -181,6 +181,7 @@ pub const fn algorithm(congestion: Congestion) -> Algorithm {
     match congestion {
         Congestion::Reno => Algorithm::Reno,
         Congestion::Cubic => Algorithm::Cubic,
+        Congestion::Tolerant => Algorithm::Tolerant,
         Congestion::Westwood => Algorithm::Westwood,
     }
 }

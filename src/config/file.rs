@@ -87,6 +87,8 @@ choice! {
         Reno,
         /// CUBIC.
         Cubic,
+        /// CUBIC that backs off less for a loss that comes without a queue.
+        Tolerant,
         /// Westwood+.
         Westwood,
     }
@@ -370,7 +372,7 @@ table! {
     }
     /// TCP.
     Tcp {
-        congestion: Congestion = Congestion::Cubic,
+        congestion: Congestion = Congestion::Tolerant,
         initial_window: Count<1, 100> = Count::clamped(10),
         send_buffer: Size<{ 4 * KIB }, { GIB }> = Size::clamped(4 * MIB),
         receive_buffer: Size<{ 4 * KIB }, { GIB }> = Size::clamped(4 * MIB),

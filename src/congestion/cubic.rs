@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::tolerance::{self, Tolerance};
 use super::window::Window;
 use super::{AckSample, Signal};
 use crate::time::Instant;
@@ -21,6 +22,8 @@ pub(super) struct Cubic {
     /// The window when the threshold was last set.
     cwnd_prior: u32,
     epoch: Option<Epoch>,
+    /// Not for CUBIC as the RFC has it.
+    tolerance: Option<Tolerance>,
 }
 
 /// One stage of congestion avoidance.
@@ -42,6 +45,20 @@ struct Epoch {
 }
 
 impl Cubic {
+    /// One that backs off less for a loss that says nothing of congestion.
+    pub(super) fn tolerant() -> Self {
+        Self {
+            tolerance: Some(Tolerance::new()),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn observe(&mut self, a: &AckSample, smss: u32) {
+        if let Some(t) = &mut self.tolerance {
+            t.observe(a, smss);
+        }
+    }
+
     pub(super) fn grow(&mut self, window: &mut Window, acked: u32, a: &AckSample) {
         let cwnd_prior = self.cwnd_prior;
         let w_max = self.w_max;
@@ -78,7 +95,36 @@ impl Cubic {
     /// Multiplicative decrease and fast convergence (§4.6, §4.7); RFC 8511
     /// for a mark.
     pub(super) fn back_off(&mut self, window: &Window, used: u32, signal: Signal) -> u32 {
-        let cwnd = window.cwnd;
+        // Slow start doubles until something is lost: that is congestion.
+        if signal == Signal::Loss
+            && !window.in_slow_start()
+            && let Some(t) = &mut self.tolerance
+            && t.forgives(window.smss)
+        {
+            // There is no one to give way to, and nothing to be approached
+            // with care: as fast as Reno at once.
+            self.w_max = window.cwnd;
+            self.cwnd_prior = 0;
+            self.epoch = None;
+            return tolerance::lowered(used);
+        }
+        self.decrease(window.cwnd, used, signal)
+    }
+
+    /// Further `bytes` are lost in a recovery that began with `cwnd`. The
+    /// threshold in place of `ssthresh`, if the first was forgiven in error.
+    pub(super) fn further_loss(
+        &mut self,
+        bytes: u32,
+        smss: u32,
+        cwnd: u32,
+        ssthresh: u32,
+    ) -> Option<u32> {
+        let revoked = self.tolerance.as_mut()?.revokes(bytes, smss);
+        revoked.then(|| self.decrease(cwnd, tolerance::before(ssthresh), Signal::Loss))
+    }
+
+    fn decrease(&mut self, cwnd: u32, used: u32, signal: Signal) -> u32 {
         self.w_max = if cwnd < self.w_max {
             scale(cwnd, 17, 20)
         } else {
@@ -86,8 +132,11 @@ impl Cubic {
         };
         self.cwnd_prior = cwnd;
         self.epoch = None;
+        if let Some(t) = &mut self.tolerance {
+            t.forget();
+        }
         match signal {
-            Signal::Loss => scale(used, 7, 10),
+            Signal::Loss | Signal::Timeout => scale(used, 7, 10),
             Signal::Ecn => scale(used, 17, 20),
         }
     }

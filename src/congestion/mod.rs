@@ -18,6 +18,9 @@ mod reno;
 mod sequence_tests;
 #[cfg(test)]
 mod tests;
+mod tolerance;
+#[cfg(test)]
+mod tolerance_tests;
 mod westwood;
 mod window;
 
@@ -40,15 +43,18 @@ pub enum Algorithm {
     /// AIMD of RFC 5681 and RFC 6582, with appropriate byte counting.
     Reno,
     /// RFC 9438.
-    #[default]
     Cubic,
+    /// CUBIC that backs off less for a loss that comes without a queue, while
+    /// such losses are rare.
+    #[default]
+    Tolerant,
     /// Westwood+: backs off to the bandwidth that was measured.
     Westwood,
 }
 
 impl Algorithm {
     /// Every algorithm there is.
-    pub const ALL: [Self; 3] = [Self::Reno, Self::Cubic, Self::Westwood];
+    pub const ALL: [Self; 4] = [Self::Reno, Self::Cubic, Self::Tolerant, Self::Westwood];
 
     /// The name by which configuration and reports call it.
     #[must_use]
@@ -56,6 +62,7 @@ impl Algorithm {
         match self {
             Self::Reno => "reno",
             Self::Cubic => "cubic",
+            Self::Tolerant => "tolerant",
             Self::Westwood => "westwood",
         }
     }
@@ -69,7 +76,7 @@ impl fmt::Display for Algorithm {
 
 /// The text names no congestion control algorithm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown congestion control `{0}`; use reno, cubic or westwood")]
+#[error("unknown congestion control `{0}`; use reno, cubic, tolerant or westwood")]
 pub struct UnknownAlgorithm(String);
 
 impl FromStr for Algorithm {
@@ -96,6 +103,8 @@ pub struct AckSample {
     pub rtt: Option<Duration>,
     /// Smoothed round-trip time; zero before the first sample.
     pub srtt: Duration,
+    /// Mean deviation of the round-trip time (RFC 6298).
+    pub rttvar: Duration,
     /// Smallest round-trip time of the connection; zero if unknown.
     pub min_rtt: Duration,
     /// Bytes in flight just before it arrived.
@@ -120,6 +129,7 @@ impl State {
         match algorithm {
             Algorithm::Reno => Self::Reno(Reno::default()),
             Algorithm::Cubic => Self::Cubic(Cubic::default()),
+            Algorithm::Tolerant => Self::Cubic(Cubic::tolerant()),
             Algorithm::Westwood => Self::Westwood(Westwood::default()),
         }
     }
@@ -138,6 +148,7 @@ struct Saved {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Signal {
     Loss,
+    Timeout,
     Ecn,
 }
 
@@ -272,6 +283,19 @@ impl Controller {
         self.back_off(now, in_flight, Signal::Loss)
     }
 
+    /// Further `bytes` turned out to be lost in the fast recovery that
+    /// [`on_congestion`](Self::on_congestion) began. Returns a lower
+    /// slow-start threshold in bytes if that changes it.
+    pub fn on_further_loss(&mut self, bytes: u32) -> Option<u32> {
+        let (State::Cubic(c), Some(saved)) = (&mut self.state, &self.saved) else {
+            return None;
+        };
+        let w = &mut self.window;
+        let target = c.further_loss(bytes, w.smss, saved.cwnd, w.ssthresh)?;
+        w.set_ssthresh(target.min(w.ssthresh));
+        Some(w.ssthresh)
+    }
+
     /// The peer echoed a congestion mark, once per round trip. As
     /// [`on_congestion`](Self::on_congestion), with the milder back-off of
     /// RFC 8511.
@@ -315,7 +339,7 @@ impl Controller {
     pub fn on_rto(&mut self, now: Instant, in_flight: u32, first: bool) {
         if first {
             self.save();
-            self.back_off(now, in_flight, Signal::Loss);
+            self.back_off(now, in_flight, Signal::Timeout);
         }
         if let State::Cubic(c) = &mut self.state {
             c.on_rto();
@@ -384,8 +408,10 @@ impl Controller {
         }
         self.flight[0] = self.flight[0].max(a.in_flight);
         self.limited = a.cwnd_limited;
-        if let State::Westwood(w) = &mut self.state {
-            w.observe(a);
+        match &mut self.state {
+            State::Reno(_) => {}
+            State::Cubic(c) => c.observe(a, self.window.smss),
+            State::Westwood(w) => w.observe(a),
         }
     }
 

@@ -90,6 +90,11 @@ impl Prr {
         self.cwnd
     }
 
+    /// The window is to end lower than first thought.
+    pub fn set_ssthresh(&mut self, ssthresh: u32) {
+        self.ssthresh = ssthresh;
+    }
+
     /// `bytes` of payload were sent or sent again.
     pub fn on_sent(&mut self, bytes: u32) {
         self.out += u64::from(bytes);

@@ -26,7 +26,7 @@ impl Reno {
     pub(super) fn back_off(&mut self, used: u32, signal: Signal) -> u32 {
         self.credit = 0;
         match signal {
-            Signal::Loss => used / 2,
+            Signal::Loss | Signal::Timeout => used / 2,
             Signal::Ecn => used - used / 5,
         }
     }

@@ -21,6 +21,7 @@ enum Call {
         in_flight: u32,
         ecn: bool,
     },
+    FurtherLoss(u32),
     SetCwnd(u32),
     Exit,
     Rto {
@@ -53,6 +54,7 @@ fn call() -> impl Strategy<Value = Call> {
         ),
         1 => bytes().prop_map(|acked| Call::Recovery { acked }),
         1 => (bytes(), any::<bool>()).prop_map(|(in_flight, ecn)| Call::Congestion { in_flight, ecn }),
+        1 => bytes().prop_map(Call::FurtherLoss),
         1 => bytes().prop_map(Call::SetCwnd),
         1 => Just(Call::Exit),
         1 => (bytes(), any::<bool>()).prop_map(|(in_flight, first)| Call::Rto { in_flight, first }),
@@ -68,7 +70,7 @@ proptest! {
     /// it acknowledged and one segment.
     #[test]
     fn any_calls_keep_the_bounds(
-        which in 0usize..3,
+        which in 0usize..Algorithm::ALL.len(),
         smss in bytes(),
         initial in bytes(),
         calls in prop::collection::vec((call(), nanos()), 0..200),
@@ -87,6 +89,7 @@ proptest! {
                         acked,
                         rtt: (flags & 1 != 0).then_some(Duration::from_nanos(rtt)),
                         srtt: Duration::from_nanos(srtt),
+                        rttvar: Duration::from_nanos(rtt),
                         min_rtt: Duration::from_nanos(min_rtt),
                         in_flight,
                         cwnd_limited: flags & 2 != 0,
@@ -101,6 +104,12 @@ proptest! {
                 }
                 Call::Congestion { in_flight, ecn: true } => {
                     prop_assert_eq!(c.on_ecn(now, in_flight), c.ssthresh());
+                }
+                Call::FurtherLoss(bytes) => {
+                    let before = c.ssthresh();
+                    if let Some(lower) = c.on_further_loss(bytes) {
+                        prop_assert!(lower == c.ssthresh() && lower <= before);
+                    }
                 }
                 Call::SetCwnd(cwnd) => c.set_cwnd(cwnd),
                 Call::Exit => c.on_recovery_exit(now),

@@ -15,6 +15,7 @@ pub(super) fn full(c: &Controller, now: Instant, acked: u32) -> AckSample {
         acked,
         rtt: None,
         srtt: ms(100),
+        rttvar: Duration::ZERO,
         min_rtt: ms(100),
         in_flight: c.cwnd(),
         cwnd_limited: true,
@@ -52,11 +53,11 @@ fn names_round_trip() {
     for a in Algorithm::ALL {
         assert_eq!(a.to_string().parse(), Ok(a));
     }
-    assert_eq!(Algorithm::default(), Algorithm::Cubic);
+    assert_eq!(Algorithm::default(), Algorithm::Tolerant);
     let error = "vegas".parse::<Algorithm>().unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown congestion control `vegas`; use reno, cubic or westwood"
+        "unknown congestion control `vegas`; use reno, cubic, tolerant or westwood"
     );
 }
 

@@ -168,6 +168,7 @@ impl Connection {
             acked: p.delivered,
             rtt: p.rtt,
             srtt: self.rtt.srtt().unwrap_or_default(),
+            rttvar: self.rtt.rttvar(),
             min_rtt: if self.rtt.srtt().is_some() {
                 self.rtt.min()
             } else {
@@ -287,6 +288,11 @@ impl Connection {
                 self.recovery.phase = Phase::Open;
             }
             Phase::Fast { prr, .. } | Phase::Cwr { prr, .. } => {
+                if newly_lost > 0
+                    && let Some(lower) = self.cc.on_further_loss(newly_lost)
+                {
+                    prr.set_ssthresh(lower);
+                }
                 let cwnd = prr.on_ack(sample.acked, in_flight, advanced && newly_lost == 0);
                 self.cc.set_cwnd(cwnd);
                 self.cc.on_ack_in_recovery(sample);
@@ -321,7 +327,11 @@ impl Connection {
             // once for one window of data is enough.
             self.recovery.phase = Phase::Fast { point, prr };
         } else {
-            let ssthresh = self.cc.on_congestion(now, s.in_flight);
+            let mut ssthresh = self.cc.on_congestion(now, s.in_flight);
+            let further = self.snd.lost().saturating_sub(u32::from(self.snd.mss));
+            if further > 0 {
+                ssthresh = self.cc.on_further_loss(further).unwrap_or(ssthresh);
+            }
             let prr = self.lower_window(s, ssthresh, sacked_before, acked);
             self.recovery.phase = Phase::Fast { point, prr };
             self.recovery.undo_ts = self.ts.map(|_| self.ts_val(now));
@@ -386,6 +396,7 @@ impl Connection {
                 acked: 0,
                 rtt: None,
                 srtt: self.srtt(),
+                rttvar: self.rtt.rttvar(),
                 min_rtt: self.rtt.min(),
                 in_flight,
                 cwnd_limited: false,

@@ -132,6 +132,8 @@ pub enum Event {
 #[cfg(test)]
 mod arrival_tests;
 #[cfg(test)]
+mod bottleneck_tests;
+#[cfg(test)]
 mod defect_tests;
 #[cfg(test)]
 mod ecn_tests;

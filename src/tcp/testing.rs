@@ -83,7 +83,7 @@ pub struct End {
 const MSS: u16 = 1460;
 
 impl End {
-    fn new(config: Config, me: u8, peer: u8, frames: u32) -> Self {
+    pub fn new(config: Config, me: u8, peer: u8, frames: u32) -> Self {
         let ip = |n| IpAddr::from([10, 0, 0, n]);
         let path = Path {
             src_mac: Mac([2, 0, 0, 0, 0, me]),
@@ -129,7 +129,7 @@ impl End {
     }
 
     /// The application: reads, writes, closes.
-    fn app(&mut self, now: Instant) {
+    pub fn app(&mut self, now: Instant) {
         let Some(c) = &mut self.conn else { return };
         while let Some(e) = c.poll_event() {
             self.events.push(e);

@@ -70,7 +70,7 @@ pub struct PairArgs {
     #[arg(long, num_args = 2, value_names = ["A", "B"])]
     pub cores: Vec<usize>,
     /// The congestion controller.
-    #[arg(long, default_value = "cubic")]
+    #[arg(long, default_value = "tolerant")]
     pub congestion: Congestion,
     /// Faults at the client's end, such as loss=1%,delay=10ms,seed=7.
     #[arg(long, value_name = "SPEC")]

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use fullbore::congestion::Algorithm;
 use fullbore::tcp::{Config, Ecn, MtuProbing};
 
 /// What the connections of a script begin with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The defaults of fullbore, unless a script has changed them.
+    /// The defaults of fullbore with CUBIC, unless a script has changed them.
     pub tcp: Config,
     /// Idle time before the first probe, of sockets that ask for keepalive.
     pub keepalive_idle: Duration,
@@ -16,7 +17,11 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            tcp: Config::default(),
+            // As the figures of scripts for Linux have it.
+            tcp: Config {
+                congestion: Algorithm::Cubic,
+                ..Config::default()
+            },
             keepalive_idle: Duration::from_secs(7200),
         }
     }
