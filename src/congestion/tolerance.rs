@@ -61,7 +61,10 @@ impl Tolerance {
     }
 
     pub(super) fn observe(&mut self, a: &AckSample, smss: u32) {
-        self.credit = self.credit.saturating_add(a.acked).min(price(SAVINGS, smss));
+        self.credit = self
+            .credit
+            .saturating_add(a.acked)
+            .min(price(SAVINGS, smss));
         if a.round_start {
             self.least = [u32::MAX, self.least[0]];
         }

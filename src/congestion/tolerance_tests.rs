@@ -10,8 +10,8 @@ const RTT: Duration = Duration::from_millis(100);
 /// that much above the smallest round trip, and a window of 160 segments.
 fn sender(delivered: u32, above: Duration) -> Controller {
     let mut c = Controller::new(Algorithm::Tolerant, SMSS, 10);
-    c.set_cwnd(400 * SMSS);
-    c.on_rto(Instant::ZERO, 400 * SMSS, true);
+    c.set_cwnd(40 * SMSS);
+    c.on_rto(Instant::ZERO, 40 * SMSS, true);
     c.on_recovery_exit(Instant::ZERO);
     assert!(!c.in_slow_start());
     deliver(&mut c, delivered, above);
@@ -124,7 +124,10 @@ fn many_losses_of_one_window_are_congestion() {
     assert_eq!(c.on_congestion(Instant::ZERO, cwnd) / SMSS, FORGIVEN);
     assert_eq!(c.on_further_loss(2 * SMSS), None);
     let lower = c.on_further_loss(SMSS).expect("the fourth is one too many");
-    assert!(lower.abs_diff(PLAIN * SMSS) < 10, "{lower}: but for rounding");
+    assert!(
+        lower.abs_diff(PLAIN * SMSS) < 10,
+        "{lower}: but for rounding"
+    );
     assert_eq!(c.on_further_loss(SMSS), None, "once");
     // As if it had been so from the start.
     c.undo();

@@ -256,7 +256,11 @@ fn loss_by_chance_costs_less_than_half_of_what_it_costs_cubic() {
         let mut path = Path::new(500, 20, 1.0);
         path.loss = 10;
         path.jitter = Duration::from_micros(jitter);
-        let sum = |congestion| (1..=3).map(|seed| alone(seed, path, congestion)).sum::<f64>();
+        let sum = |congestion| {
+            (1..=3)
+                .map(|seed| alone(seed, path, congestion))
+                .sum::<f64>()
+        };
         let (cubic, tolerant) = (sum(Algorithm::Cubic), sum(Algorithm::Tolerant));
         assert!(
             cubic > 15.0 && tolerant > 2.0 * cubic,
@@ -265,7 +269,9 @@ fn loss_by_chance_costs_less_than_half_of_what_it_costs_cubic() {
     }
 }
 
-/// Not about as fair as CUBIC: packet by packet the same.
+/// Flows that begin together: packet by packet the same. When the second comes
+/// later, its slow start can make the queue appear and overflow within a round
+/// trip, which may be forgiven once.
 #[test]
 fn beside_cubic_at_a_queue_it_is_cubic() {
     for (mbps, queue) in [(20, 0.5), (20, 1.0), (20, 4.0), (50, 0.5), (50, 1.0)] {
@@ -273,8 +279,13 @@ fn beside_cubic_at_a_queue_it_is_cubic() {
             let path = Path::new(mbps, 20, queue);
             let cubic = shared(path, Algorithm::Cubic, late);
             let tolerant = shared(path, Algorithm::Tolerant, late);
-            assert!(cubic.1 > 20, "the queue is never full: {cubic:?}");
-            assert_eq!(cubic, tolerant, "{mbps} Mbit/s, queue {queue}, late {late:?}");
+            let place = format!("{mbps} Mbit/s, queue {queue}, late {late:?}");
+            assert!(cubic.1 > 20, "{place}: the queue is never full: {cubic:?}");
+            if late == [0, 0] {
+                assert_eq!(cubic, tolerant, "{place}");
+            }
+            let indices = (jain(&cubic.0), jain(&tolerant.0));
+            assert!(indices.1 > indices.0 - 0.05, "{place}: {indices:.3?}");
         }
     }
 }
@@ -289,7 +300,10 @@ fn beside_cubic_at_a_very_short_queue_it_is_not_far_from_fair() {
             let (shares, _) = shared(path, Algorithm::Tolerant, late);
             let index = jain(&shares);
             let bound = if jitter == 0 { 0.95 } else { 0.8 };
-            assert!(index > bound, "jitter {jitter} us, late {late:?}: {shares:.1?}, index {index:.3}");
+            assert!(
+                index > bound,
+                "jitter {jitter} us, late {late:?}: {shares:.1?}, index {index:.3}"
+            );
         }
     }
 }
