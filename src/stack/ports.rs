@@ -25,10 +25,11 @@ pub trait PortClaims {
     fn unclaim(&mut self, port: u16);
 
     /// Whether the answers of `remote` to `local` come to this engine's
-    /// queue.
-    fn suits(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+    /// queue. `None` if that is not known: then engines with the same ports
+    /// share them out among themselves.
+    fn suits(&self, local: SocketAddr, remote: SocketAddr) -> Option<bool> {
         let _ = (local, remote);
-        true
+        None
     }
 }
 
@@ -67,7 +68,7 @@ pub struct Ports {
 impl Ports {
     /// Ports for outgoing connections come from `range`, in an order that
     /// `key` decides. With `share`, the `n`th of `m` that have the same
-    /// range, only every `m`th port is used.
+    /// range, only every `m`th port is used, unless `claims` knows better.
     #[must_use]
     pub fn new(
         claims: Box<dyn PortClaims + Send>,
@@ -142,11 +143,11 @@ impl Ports {
             self.counters[counter] = self.counters[counter].wrapping_add(1);
             let port = first + step as u16;
             let from = SocketAddr::new(local, port);
-            let (n, m) = self.share;
-            if usize::from(port) % m.max(1) != n
-                || is_taken(&Tuple::new(from, remote))
-                || !self.claims.suits(from, remote)
-            {
+            let suits = self.claims.suits(from, remote).unwrap_or_else(|| {
+                let (n, m) = self.share;
+                usize::from(port) % m.max(1) == n
+            });
+            if !suits || is_taken(&Tuple::new(from, remote)) {
                 continue;
             }
             if self.claim(port).is_ok() {
@@ -202,8 +203,8 @@ mod tests {
         fn unclaim(&mut self, port: u16) {
             self.0.lock().unwrap().push((false, port));
         }
-        fn suits(&self, local: SocketAddr, _: SocketAddr) -> bool {
-            local.port().is_multiple_of(2)
+        fn suits(&self, local: SocketAddr, _: SocketAddr) -> Option<bool> {
+            Some(local.port().is_multiple_of(2))
         }
     }
 

@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use super::Rss;
 use super::XdpError;
 use super::netlink;
 
@@ -28,6 +29,19 @@ pub struct Interface {
 
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
+const ETHTOOL_GRXFH: u32 = 0x29;
+const ETHTOOL_GRSSH: u32 = 0x46;
+/// Words of `struct ethtool_rxfh` before the table and the key.
+const RXFH: usize = 6;
+/// More entries and bytes than any NIC has.
+const RXFH_MOST: u32 = 4096;
+/// The Toeplitz hash function, and nothing done to its input, in the word of
+/// `struct ethtool_rxfh` that says both.
+const TOEPLITZ: [u8; 2] = [1, 0];
+/// Flow types whose fields are asked for: TCP over IPv4 and over IPv6.
+const TCP_FLOWS: [u32; 2] = [0x01, 0x05];
+/// Both addresses and both ports, in `struct ethtool_rxnfc`.
+const FOUR_TUPLE: u64 = 0xf0;
 const SIOCETHTOOL: libc::c_ulong = 0x8946;
 
 /// `struct ethtool_drvinfo`.
@@ -36,6 +50,15 @@ struct DriverInfo {
     command: u32,
     driver: [u8; 32],
     rest: [u8; 160],
+}
+
+/// `struct ethtool_rxnfc`, as far as `ETHTOOL_GRXFH` uses it.
+#[repr(C)]
+struct HashedFields {
+    command: u32,
+    flow_type: u32,
+    fields: u64,
+    rest: [u64; 24],
 }
 
 /// `struct ethtool_channels`: the last four are those in use.
@@ -116,6 +139,14 @@ impl Interface {
         Ok(())
     }
 
+    /// How this device spreads connections over its queues, as it is set now.
+    /// `None` if it does not say, or hashes in a way that is not known here.
+    #[must_use]
+    pub fn rss(&self) -> Option<Rss> {
+        let socket = control_socket().ok()?;
+        Request::new(&socket, &self.name).rss()
+    }
+
     /// The id of the XDP program attached to this device now, if any.
     ///
     /// # Errors
@@ -190,8 +221,9 @@ impl<'a> Request<'a> {
         Ok(i32::from(unsafe { self.ifreq.ifr_ifru.ifru_flags }) & libc::IFF_UP != 0)
     }
 
-    /// `T` must be the `repr(C)` structure of the command in its first word.
-    fn ethtool<T>(&mut self, data: &mut T) -> io::Result<()> {
+    /// `T` must be the `repr(C)` structure, or the words, of the command in
+    /// its first word.
+    fn ethtool<T: ?Sized>(&mut self, data: &mut T) -> io::Result<()> {
         self.ifreq.ifr_ifru.ifru_data = std::ptr::from_mut(data).cast();
         self.ask(SIOCETHTOOL)
     }
@@ -216,6 +248,43 @@ impl<'a> Request<'a> {
         self.ethtool(&mut channels).ok()?;
         Some(channels.rx.saturating_add(channels.combined)).filter(|&n| n > 0)
     }
+
+    fn rss(&mut self) -> Option<Rss> {
+        let mut sizes = [0; RXFH];
+        sizes[0] = ETHTOOL_GRSSH;
+        self.ethtool(&mut sizes).ok()?;
+        let (entries, bytes) = (sizes[2], sizes[3]);
+        if entries > RXFH_MOST || bytes > RXFH_MOST {
+            return None;
+        }
+        // The kernel writes as much as it is told that there is room for, or
+        // refuses; one more set of both in case it has changed its mind.
+        let words = (entries + bytes.div_ceil(4)) as usize;
+        let mut answer = vec![0; RXFH + 2 * words];
+        (answer[0], answer[2], answer[3]) = (ETHTOOL_GRSSH, entries, bytes);
+        self.ethtool(&mut answer[..]).ok()?;
+        let (function, config) = (answer[4].to_ne_bytes(), &answer[RXFH..]);
+        if function[..2] != TOEPLITZ || (answer[2], answer[3]) != (entries, bytes) {
+            return None;
+        }
+        let (table, key) = config.split_at(entries as usize);
+        let mut key: Vec<u8> = key.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        key.truncate(bytes as usize);
+        let ports = TCP_FLOWS.map(|flow_type| self.hashes_ports(flow_type));
+        Rss::new(key, table.to_vec(), ports)
+    }
+
+    fn hashes_ports(&mut self, flow_type: u32) -> bool {
+        let mut asked = HashedFields {
+            command: ETHTOOL_GRXFH,
+            flow_type,
+            fields: 0,
+            rest: [0; 24],
+        };
+        self.ethtool(&mut asked).is_ok()
+            && asked.fields == FOUR_TUPLE
+            && asked.rest.iter().all(|&word| word == 0)
+    }
 }
 
 #[cfg(test)]
@@ -227,6 +296,7 @@ mod tests {
         let lo = Interface::read("lo").unwrap();
         assert_eq!((lo.name.as_str(), lo.mac), ("lo", [0; 6]));
         assert_eq!(Interface::read_index(lo.index).unwrap(), lo);
+        assert_eq!(lo.rss(), None);
         assert!(matches!(
             Interface {
                 up: true,

@@ -14,6 +14,7 @@ mod netlink;
 mod program;
 mod queues;
 pub mod raw;
+mod rss;
 mod socket;
 mod umem;
 
@@ -24,5 +25,6 @@ pub use interface::Interface;
 pub use link::XdpLink;
 pub use program::{Steering, SteeringOptions, VlanPolicy};
 pub use queues::Queues;
+pub use rss::Rss;
 pub use socket::{BindMode, LinkOptions};
 pub use umem::{HugePages, Umem, UmemOptions};

@@ -219,6 +219,10 @@ pub struct StreamArgs {
     /// Connections at once.
     #[arg(long, default_value = "1", value_name = "N")]
     pub connections: Count<1, 10_000>,
+    /// Engines of each end, each with a queue of its own. With --veth the pair
+    /// gets as many queues. --cores then names the first core of each end.
+    #[arg(long, default_value = "1", value_name = "N")]
+    pub engines: Count<1, 64>,
     /// Which end sends.
     #[arg(long, default_value = "up")]
     pub direction: Sending,
@@ -267,6 +271,10 @@ pub struct CrrArgs {
     /// Connections at once.
     #[arg(long, default_value = "64", value_name = "N")]
     pub concurrency: Count<1, 10_000>,
+    /// Engines of each end, each with a queue of its own. With --veth the pair
+    /// gets as many queues. --cores then names the first core of each end.
+    #[arg(long, default_value = "1", value_name = "N")]
+    pub engines: Count<1, 64>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub output: OutputArgs,

@@ -225,7 +225,7 @@ fn sink(
 
 /// `fullbore bench ceiling`.
 pub fn ceiling(args: &CeilingArgs) -> Result<(), Failure> {
-    let ends = Ends::new(&args.ends)?;
+    let ends = Ends::new(&args.ends, 1)?;
     // Before this thread is pinned, which hides the other cores.
     let mut report = Report::new("bench ceiling", super::report::Conditions::of_machine());
     let payload = args.ends.mtu.get() as usize + 14 - HEADERS;

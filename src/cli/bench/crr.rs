@@ -104,17 +104,17 @@ impl Application for Server {
 
 /// `fullbore bench crr`.
 pub fn crr(args: &CrrArgs) -> Result<(), Failure> {
-    let ends = Ends::new(&args.ends)?;
+    let ends = Ends::new(&args.ends, args.engines.get() as usize)?;
     let shared = Arc::new(Shared::default());
     let mut options = ends.node(End::Server)?;
     options.engine.max_flows = MAX_FLOWS;
-    let server = ends.start(End::Server, &options, Server)?;
+    let server = ends.start(End::Server, &options, |_| Server)?;
     let mut options = ends.node(End::Client)?;
     options.engine.ports = PORTS;
     options.engine.max_flows = MAX_FLOWS;
-    let client = Client {
+    let client = |n| Client {
         shared: Arc::clone(&shared),
-        concurrency: args.concurrency.get(),
+        concurrency: ends.part(args.concurrency.get(), n),
         missing: 0,
     };
     let client = ends.start(End::Client, &options, client)?;

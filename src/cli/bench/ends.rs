@@ -43,31 +43,28 @@ pub enum End {
 pub struct Ends {
     args: PairArgs,
     names: [String; 2],
-    cores: [Option<usize>; 2],
+    /// The cores of each end's engines, one for each of its queues.
+    cores: [Vec<Option<usize>>; 2],
 }
 
 impl Ends {
-    /// Finds the interfaces, or makes them.
+    /// Finds the interfaces, or makes them, for `engines` engines at each end.
     ///
     /// # Errors
     /// They cannot be made, or are not to be had.
-    pub fn new(args: &PairArgs) -> Result<Self, Failure> {
+    pub fn new(args: &PairArgs, engines: usize) -> Result<Self, Failure> {
         let names = match (&args.a, &args.b) {
             (Some(a), Some(b)) => [a.as_str().to_owned(), b.as_str().to_owned()],
             _ => {
-                make_veth(args.mtu.get())?;
+                make_veth(args.mtu.get(), engines)?;
                 VETH.map(str::to_owned)
             }
         };
         let cores = if let [a, b] = args.cores[..] {
-            [Some(a), Some(b)]
+            [a, b].map(|first| (first..).take(engines).map(Some).collect())
         } else {
             let all: Vec<_> = options::cores().into_iter().map(|c| c as usize).collect();
-            match all[..] {
-                [first, .., last] => [Some(first), Some(last)],
-                // Two engines on one core: the scheduler shares it best.
-                _ => [None, None],
-            }
+            place(&all, engines)
         };
         Ok(Self {
             args: args.clone(),
@@ -76,9 +73,14 @@ impl Ends {
         })
     }
 
-    /// The core of an end's thread.
-    pub const fn core(&self, end: End) -> Option<usize> {
-        self.cores[end as usize]
+    /// The core of an end's first thread.
+    pub fn core(&self, end: End) -> Option<usize> {
+        self.cores[end as usize].first().copied().flatten()
+    }
+
+    /// Engines of each end.
+    pub fn engines(&self) -> usize {
+        self.cores[0].len()
     }
 
     /// The options of one end's node.
@@ -90,10 +92,13 @@ impl Ends {
         let mtu = args.mtu.get();
         let address: Option<Prefix> = ADDRESSES[n].parse().ok();
         let mut node = NodeOptions::new(self.names[n].clone());
-        node.engines = vec![EngineOptions {
-            queues: vec![0],
-            core: self.cores[n],
-        }];
+        node.engines = (0..)
+            .zip(&self.cores[n])
+            .map(|(queue, &core)| EngineOptions {
+                queues: vec![queue],
+                core,
+            })
+            .collect();
         node.steering = self.steering(false);
         node.umem = self.umem();
         node.link = self.link();
@@ -173,19 +178,27 @@ impl Ends {
         .map_err(|_| Failure::new(Exit::Failed, "a thread panicked, a defect of fullbore"))?
     }
 
-    /// Starts an end's engine with an application.
+    /// Starts an end's engines, each with the application that `application`
+    /// makes for its number.
     ///
     /// # Errors
     /// The interface cannot be used.
-    pub fn start<A>(&self, end: End, options: &NodeOptions, app: A) -> Result<Node, Failure>
+    pub fn start<A>(
+        &self,
+        end: End,
+        options: &NodeOptions,
+        application: impl FnMut(usize) -> A + Send,
+    ) -> Result<Node, Failure>
     where
         A: Application + Send + 'static,
     {
-        let mut app = Some(app);
-        self.within(end, || {
-            // One engine, so called once.
-            Ok(Node::start(options, |_| app.take().expect("one engine"))?)
-        })
+        self.within(end, || Ok(Node::start(options, application)?))
+    }
+
+    /// How many of `total` engine `n` of an end has.
+    pub fn part(&self, total: u64, n: usize) -> u64 {
+        let (engines, n) = (self.engines() as u64, n as u64);
+        total / engines + u64::from(n < total % engines)
     }
 
     /// What a figure has to carry.
@@ -208,10 +221,14 @@ impl Ends {
             );
         }
         conditions.add("MTU", format!("{} bytes", self.args.mtu.get()));
-        let cores = self
-            .cores
-            .map(|c| c.map_or_else(|| "any".to_owned(), |c| c.to_string()));
-        conditions.add("cores", format!("client {}, server {}", cores[0], cores[1]));
+        let [client, server] = [0, 1].map(|n: usize| {
+            let one = |c: &Option<usize>| c.map_or_else(|| "any".to_owned(), |c| c.to_string());
+            self.cores[n].iter().map(one).collect::<Vec<_>>().join(" ")
+        });
+        conditions.add("cores", format!("client {client}, server {server}"));
+        if self.engines() > 1 {
+            conditions.add("engines", format!("{} at each end", self.engines()));
+        }
         conditions.add("idle", format!("{:?}", self.args.idle).to_lowercase());
         conditions.add(
             "congestion",
@@ -222,6 +239,24 @@ impl Ends {
         }
         conditions
     }
+}
+
+/// The cores of both ends' engines on a machine that has these: one each if
+/// there are enough. If not, each engine shares one with its counterpart.
+fn place(cores: &[usize], engines: usize) -> [Vec<Option<usize>>; 2] {
+    if cores.len() < 2 {
+        // Engines on one core: the scheduler shares it best.
+        return [vec![None; engines], vec![None; engines]];
+    }
+    let some = |list: &[usize]| list.iter().copied().map(Some).collect();
+    if cores.len() >= 2 * engines {
+        return [
+            some(&cores[..engines]),
+            some(&cores[cores.len() - engines..]),
+        ];
+    }
+    let shared: Vec<_> = cores.iter().copied().cycle().take(engines).collect();
+    [some(&shared), some(&shared)]
 }
 
 /// Stops both nodes and checks that no frame is missing.
@@ -241,7 +276,7 @@ pub fn finish(nodes: [Node; 2]) -> Result<(), Failure> {
 
 /// Moves this thread into a new network namespace with a veth pair in it. It
 /// goes with the last thread in it, however the process ends.
-fn make_veth(mtu: u64) -> Result<(), Failure> {
+fn make_veth(mtu: u64, queues: usize) -> Result<(), Failure> {
     let failed = |what: String| {
         Failure::new(Exit::Interface, what)
             .hint("--veth needs root and `ip` of iproute2; or name two interfaces with --a and --b")
@@ -250,7 +285,10 @@ fn make_veth(mtu: u64) -> Result<(), Failure> {
         .map_err(|e| failed(format!("a network namespace cannot be made: {e}")))?;
     let [a, b] = VETH;
     let lines = [
-        format!("link add {a} mtu {mtu} type veth peer name {b} mtu {mtu}"),
+        format!(
+            "link add {a} mtu {mtu} numrxqueues {queues} numtxqueues {queues} \
+             type veth peer name {b} mtu {mtu} numrxqueues {queues} numtxqueues {queues}"
+        ),
         format!("link set {a} up"),
         format!("link set {b} up"),
     ];
@@ -288,5 +326,20 @@ pub fn enter(name: &str) -> Result<(), Failure> {
 pub fn pin(core: Option<usize>) {
     if let Some(id) = core {
         core_affinity::set_for_current(core_affinity::CoreId { id });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_engine_has_a_core_of_its_own_if_there_are_enough() {
+        let some = |list: &[usize]| -> Vec<_> { list.iter().copied().map(Some).collect() };
+        assert_eq!(place(&[3], 2), [vec![None; 2], vec![None; 2]]);
+        assert_eq!(place(&[0, 1, 2], 1), [some(&[0]), some(&[2])]);
+        assert_eq!(place(&[0, 1, 2, 5], 2), [some(&[0, 1]), some(&[2, 5])]);
+        assert_eq!(place(&[0, 1], 2), [some(&[0, 1]), some(&[0, 1])]);
+        assert_eq!(place(&[0, 1], 3), [some(&[0, 1, 0]), some(&[0, 1, 0])]);
     }
 }

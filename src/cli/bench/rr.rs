@@ -303,15 +303,15 @@ impl Application for Server {
 
 /// `fullbore bench rr`.
 pub fn rr(args: &RrArgs) -> Result<(), Failure> {
-    let ends = Ends::new(&args.ends)?;
+    let ends = Ends::new(&args.ends, 1)?;
     let shared = Arc::new(Shared::default());
-    let server = Server {
+    let server = |_| Server {
         request: args.request.get() as usize,
         response: vec![0xa5; args.response.get() as usize],
         flows: HashMap::new(),
     };
     let server = ends.start(End::Server, &ends.node(End::Server)?, server)?;
-    let client = Client::new(args, &shared);
+    let client = |_| Client::new(args, &shared);
     let client = ends.start(End::Client, &ends.node(End::Client)?, client)?;
     let mut report = Report::new("bench rr, TCP", ends.conditions([&client, &server]));
     let live = Live::new(&args.output);

@@ -39,6 +39,7 @@ struct Shared {
 /// One end of the streams.
 struct Streamer {
     end: End,
+    /// Those of this engine.
     connections: u64,
     sends: bool,
     shared: Arc<Shared>,
@@ -47,10 +48,10 @@ struct Streamer {
 }
 
 impl Streamer {
-    fn new(end: End, args: &Setup, shared: &Arc<Shared>) -> Self {
+    fn new(end: End, connections: u64, args: &Setup, shared: &Arc<Shared>) -> Self {
         Self {
             end,
-            connections: args.connections,
+            connections,
             sends: match args.direction {
                 Sending::Up => end == End::Client,
                 Sending::Down => end == End::Server,
@@ -174,9 +175,12 @@ struct Outcome {
 
 fn measure(ends: &Ends, setup: &Setup, live: &Live) -> Result<Outcome, Failure> {
     let shared = Arc::new(Shared::default());
-    let app = |end| Streamer::new(end, setup, &shared);
-    let server = ends.start(End::Server, &ends.node(End::Server)?, app(End::Server))?;
-    let client = ends.start(End::Client, &ends.node(End::Client)?, app(End::Client))?;
+    let start = |end| {
+        ends.start(end, &ends.node(end)?, |n| {
+            Streamer::new(end, ends.part(setup.connections, n), setup, &shared)
+        })
+    };
+    let (server, client) = (start(End::Server)?, start(End::Client)?);
     let conditions = ends.conditions([&client, &server]);
     let broken = || {
         let broken = shared.broken.load(Ordering::Relaxed);
@@ -257,7 +261,7 @@ fn gbps(bytes: u64, seconds: f64) -> f64 {
 
 /// `fullbore bench stream`.
 pub fn stream(args: &StreamArgs) -> Result<(), Failure> {
-    let ends = Ends::new(&args.ends)?;
+    let ends = Ends::new(&args.ends, args.engines.get() as usize)?;
     let setup = Setup {
         duration: args.duration.get(),
         warm_up: args.warm_up.get(),
@@ -343,10 +347,11 @@ pub fn loss(args: &LossArgs) -> Result<(), Failure> {
             let faults: FaultSettings = text
                 .parse()
                 .map_err(|e| Failure::new(Exit::Usage, format!("{text}: {e}")))?;
-            let ends = Ends::new(&PairArgs {
+            let pair = PairArgs {
                 fault: Some(faults),
                 ..made.clone()
-            })?;
+            };
+            let ends = Ends::new(&pair, 1)?;
             // The pair stays for the points that follow.
             if made.veth {
                 made.veth = false;

@@ -4,6 +4,7 @@ mod claims;
 mod error;
 mod open;
 mod options;
+mod placement;
 
 use std::thread::JoinHandle;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::claims::SharedPorts;
+use super::placement::Placed;
 use super::{EngineInForce, InForce, Node, NodeError, NodeOptions};
 use crate::engine::netlink::{Feed, KernelSync};
 use crate::engine::{
@@ -82,6 +83,7 @@ impl Node {
             ),
             None => None,
         };
+        let mut claims = claims(options, &common).into_iter();
         let (clock, origin) = (Clock::new(), SystemTime::now());
         let mut engines = Vec::new();
         for (n, inbox) in inboxes.into_iter().enumerate() {
@@ -98,7 +100,8 @@ impl Node {
                 interface: stack_interface(options, &common),
                 application: application(n),
                 inbox,
-                claims: claims(&common),
+                // One for each engine.
+                claims: claims.next().unwrap_or_else(|| Box::new(NoClaims)),
                 feed: feeds.pop(),
                 handover: handovers.pop(),
                 publisher: publishers.pop(),
@@ -168,11 +171,17 @@ fn share(
     ))
 }
 
-fn claims(common: &Common) -> Box<dyn PortClaims + Send> {
-    match &common.ports {
-        Some(ports) => Box::new(ports.clone()),
-        None => Box::new(NoClaims),
-    }
+/// The claims of each engine.
+fn claims(options: &NodeOptions, common: &Common) -> Vec<Box<dyn PortClaims + Send>> {
+    let queues: Vec<_> = options.engines.iter().map(|e| e.queues.clone()).collect();
+    let claims = queues
+        .iter()
+        .map(|_| match &common.ports {
+            Some(ports) => Box::new(ports.clone()) as Box<dyn PortClaims + Send>,
+            None => Box::new(NoClaims),
+        })
+        .collect();
+    Placed::all(common.interface.rss(), queues, claims)
 }
 
 fn stack_interface(options: &NodeOptions, common: &Common) -> iface::Interface {
