@@ -69,6 +69,21 @@ fn every_measurement_on_a_pair_of_its_own_has_figures_and_conditions() {
 
 #[test]
 #[ignore = "needs root"]
+fn several_engines_each_have_a_queue_and_their_part() {
+    if !require_root() {
+        return;
+    }
+    // Each engine has one connection: with one silent it would not begin.
+    let stream = report("stream --veth --engines 3 --connections 3 --duration 500ms");
+    assert!(figure(&stream, "goodput, client to server") > 0.0);
+    assert_eq!(condition(&stream, "engines"), "3 at each end");
+    let crr = report("crr --veth --engines 2 --duration 500ms --concurrency 3");
+    assert!(figure(&crr, "connections") > 0.0);
+    assert_eq!(figure(&crr, "connections that failed"), 0.0, "{crr}");
+}
+
+#[test]
+#[ignore = "needs root"]
 fn an_open_loop_times_requests_from_when_they_were_due() {
     if !require_root() {
         return;
