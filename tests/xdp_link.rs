@@ -442,48 +442,89 @@ fn two_sockets_close_in_order(first_goes_first: bool) {
 
 #[test]
 #[ignore = "needs root"]
-fn a_large_mtu_is_refused_or_its_frames_are_dropped_and_counted() {
+fn frames_that_are_longer_than_a_chunk_take_several() {
     if !require_root() {
         return;
     }
-    let net = Net::pair(Options {
-        mtu: 6000,
-        ..Options::default()
-    });
-    let steering = attach(&net, Side::A, SteeringOptions::default());
-    steering.claim(Protocol::Udp, 9, None).unwrap();
-    let error = End::open(&net, Side::A, &steering, 0, LinkOptions::default())
-        .err()
-        .unwrap();
-    let text = error.to_string();
-    assert!(
-        matches!(error, XdpError::MtuTooLarge { mtu: 6000, .. }),
-        "{text}"
-    );
-    assert!(text.contains("mtu 1774"), "{text}");
+    for mtu in [6000, 9000, 65_535] {
+        let net = Net::pair(Options {
+            mtu,
+            ..Options::default()
+        });
+        let steering = attach(&net, Side::A, SteeringOptions::default());
+        steering.claim(Protocol::Udp, 9, None).unwrap();
+        let mut end = End::open(&net, Side::A, &steering, 0, LinkOptions::default()).unwrap();
+        assert!(end.link.chains());
+        let sender = net.enter(Side::B, || UdpSocket::bind((Side::B.ipv4(), 0)).unwrap());
+        let most = usize::try_from(mtu).unwrap() - 28;
+        let sent = [5000, 100, most, 200, 1751, most - 1];
+        let payload: Vec<u8> = (0..most).map(|n| (n / 3) as u8).collect();
+        for length in sent {
+            sender
+                .send_to(&payload[..length], (Side::A.ipv4(), 9))
+                .unwrap();
+        }
+        let mut frames = Vec::new();
+        wait_for("all of them", SECOND, || {
+            frames.extend(end.frames(Duration::ZERO));
+            frames.len() >= sent.len()
+        });
+        for (frame, length) in frames.iter().zip(sent) {
+            assert_eq!(frame[42..], payload[..length], "MTU {mtu}");
+        }
+        let counters = *end.link.counters();
+        assert_eq!((counters.rx_frames, counters.rx_oversize), (6, 0));
 
-    let options = LinkOptions {
-        drop_oversize: true,
-        ..LinkOptions::default()
-    };
-    let mut end = End::open(&net, Side::A, &steering, 0, options).unwrap();
-    let sender = net.enter(Side::B, || UdpSocket::bind((Side::B.ipv4(), 0)).unwrap());
-    for length in [5000, 100, 4000, 200] {
-        sender
-            .send_to(&vec![1; length], (Side::A.ipv4(), 9))
-            .unwrap();
+        // The same back, in parts that begin somewhere in their chunks.
+        let port = sender.local_addr().unwrap().port();
+        let parts_of = |length: usize| (length + 42).div_ceil(1700);
+        for length in [3000, most.min(17 * 1700 - 42), 10] {
+            let bytes = datagram(&net, 9, port, &payload[..length]);
+            let mut queue = VecDeque::new();
+            for (n, part) in bytes.chunks(1700).enumerate() {
+                let mut packet = end.pool.alloc().unwrap();
+                packet.set_range(200 + n as u16 % 2, part.len() as u16);
+                packet.set_continues(n + 1 < parts_of(length));
+                end.pool.bytes_mut(&mut packet).copy_from_slice(part);
+                queue.push_back(end.pool.transmit(packet));
+            }
+            end.transmit(&mut queue);
+            assert!(queue.is_empty());
+            let mut got = vec![0; 70_000];
+            sender.set_read_timeout(Some(SECOND)).unwrap();
+            let n = sender.recv(&mut got).unwrap();
+            assert_eq!(got[..n], payload[..length], "MTU {mtu}");
+        }
+        assert_eq!(end.link.kernel_counters().unwrap().tx_invalid_descs, 0);
+        end.close();
     }
-    let mut lengths = Vec::new();
-    wait_for("the small ones", SECOND, || {
-        lengths.extend(
-            end.frames(Duration::ZERO)
-                .iter()
-                .map(|frame| frame.len() - 42),
-        );
-        lengths.len() >= 2 && end.link.counters().rx_oversize == 2
-    });
-    assert_eq!(lengths, [100, 200]);
-    end.close();
+}
+
+/// A datagram from A to B, without a checksum.
+fn datagram(net: &Net, from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
+    let udp = [
+        from.to_be_bytes(),
+        to.to_be_bytes(),
+        (8 + payload.len() as u16).to_be_bytes(),
+        [0, 0],
+    ];
+    let mut bytes = [net.mac(Side::B), net.mac(Side::A)].concat();
+    bytes.extend([0x08, 0x00]);
+    let at = bytes.len();
+    bytes.resize(at + 20, 0);
+    let header = fullbore::wire::ipv4::Header {
+        tos: 0,
+        ident: 1,
+        dont_fragment: true,
+        ttl: 64,
+        protocol: 17,
+        src: Side::A.ipv4(),
+        dst: Side::B.ipv4(),
+    };
+    header.emit(&mut bytes[at..], 8 + payload.len());
+    bytes.extend(udp.concat());
+    bytes.extend(payload);
+    bytes
 }
 
 #[test]

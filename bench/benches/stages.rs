@@ -128,6 +128,7 @@ fn flow_lookup(c: &mut Criterion) {
                 iss: SeqNumber(n),
                 ts_offset: 0,
                 mss: SEGMENT as u16,
+                chunk: SEGMENT as u16,
                 headroom: 34,
                 now: time::Instant::ZERO,
             });

@@ -138,6 +138,7 @@ fn setup<'a>(config: &'a Arc<Config>, template: &Template, now: Instant) -> Setu
         iss: SeqNumber(1_000_000),
         ts_offset: 0,
         mss: SEGMENT as u16,
+        chunk: SEGMENT as u16,
         headroom: template.len() as u16,
         now,
     }

@@ -120,6 +120,7 @@ fn complete(
         iss: SeqNumber(0),
         ts_offset: 0,
         mss: 1460,
+        chunk: 1460,
         headroom: 34,
         now,
     };

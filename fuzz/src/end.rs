@@ -124,6 +124,7 @@ impl End {
             iss: self.iss,
             ts_offset: u32::MAX - 5000,
             mss: MSS,
+            chunk: MSS,
             headroom: self.template.len() as u16,
             now,
         }

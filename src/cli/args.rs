@@ -85,7 +85,7 @@ pub struct InterfaceArgs {
     pub congestion: Option<Congestion>,
     /// Bytes of the largest IP packet. Default: the interface's MTU.
     #[arg(long)]
-    pub mtu: Option<Count<576, 9_216>>,
+    pub mtu: Option<Count<576, 65_535>>,
     /// 802.1Q tag of every frame.
     #[arg(long)]
     pub vlan: Option<Count<1, 4094>>,

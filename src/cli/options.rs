@@ -91,7 +91,6 @@ pub fn node(plan: &Plan) -> Result<NodeOptions, Failure> {
             tx_ring: rings.tx.get(),
             fill: rings.fill_level.map(|level| small(level.get())),
             queue_wait: QUEUE_WAIT,
-            drop_oversize: false,
         },
         own: (file.addresses.mode == AddressMode::Own).then(|| own(&file.addresses)),
         mtu: file.mtu.map(|mtu| small(mtu.get())),

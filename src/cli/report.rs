@@ -36,6 +36,9 @@ pub fn in_force(found: &InForce) -> String {
         chunk,
         if found.huge_pages { "yes" } else { "no" },
     );
+    if found.chains {
+        let _ = writeln!(text, "frames of the MTU take several chunks");
+    }
     for (n, EngineInForce { queues, core }) in found.engines.iter().enumerate() {
         let _ = write!(text, "engine {n}: ");
         for (i, (queue, zero_copy)) in queues.iter().enumerate() {

@@ -251,7 +251,7 @@ pub struct File {
     pub bind: Bind,
     pub huge_pages: HugePages,
     pub rx_checksum: RxChecksum,
-    pub mtu: Option<Count<576, 9_216>>,
+    pub mtu: Option<Count<576, 65_535>>,
     pub vlan: Option<Count<1, 4094>>,
     pub pcap: Option<PathBuf>,
     #[serde(deserialize_with = "faults")]

@@ -6,11 +6,6 @@ use super::names::InterfaceName;
 use super::units::{OrOff, size_text};
 use std::time::Duration;
 
-/// Space before a packet in its chunk, and thus not for the packet: what the
-/// kernel keeps free for the steering program (`XDP_PACKET_HEADROOM`).
-const CHUNK_HEADROOM: u64 = 256;
-/// An Ethernet header with an 802.1Q tag.
-const ETHERNET: u64 = 18;
 /// Longest that an adaptive engine spins unless `idle.spin` says otherwise.
 const DEFAULT_SPIN: Duration = Duration::from_micros(50);
 
@@ -220,25 +215,6 @@ fn interface(file: &File, found: &mut Vec<Contradiction>) {
 }
 
 fn memory(file: &File, found: &mut Vec<Contradiction>) {
-    let chunk = u64::from(file.umem.chunk.get());
-    if let Some(mtu) = file.mtu {
-        let most = chunk - CHUNK_HEADROOM - ETHERNET;
-        if mtu.get() > most {
-            let hint = if mtu.get() <= 4096 - CHUNK_HEADROOM - ETHERNET {
-                "set umem.chunk to 4096".to_owned()
-            } else {
-                format!("the most is {}", 4096 - CHUNK_HEADROOM - ETHERNET)
-            };
-            found.push(contradiction(
-                &["mtu"],
-                format!(
-                    "an MTU of {} does not fit a chunk of {chunk} bytes (at most {most})",
-                    mtu.get()
-                ),
-                hint,
-            ));
-        }
-    }
     let rings = u64::from(file.rings.fill.get()) + u64::from(file.rings.tx.get());
     if file.umem.frames.get() < rings {
         found.push(contradiction(

@@ -121,18 +121,57 @@ impl<M> Core<M> {
         }
     }
 
-    /// A packet with the bytes of a frame of another engine.
-    pub(super) fn copy_in(&mut self, frame: &[u8]) -> Option<Packet> {
-        if frame.len() > self.pool.max_packet() {
-            self.stack.drops.count(DropReason::TooLarge);
-            return None;
+    /// As [`receive_in_ring`](Self::receive_in_ring), of a frame in parts.
+    pub(super) fn receive_chain_in_ring(
+        &mut self,
+        parts: &mut Vec<Packet>,
+        tx: &mut VecDeque<TxDesc>,
+        handover: &Handover,
+        hops: usize,
+    ) {
+        let pool = &mut self.pool;
+        let foreign = self
+            .stack
+            .receive_chain(self.now, pool, parts, tx, hops > 0);
+        if let Some(Foreign::Frame(first)) = foreign {
+            parts.insert(0, first);
+            let passed = handover.has_room() && {
+                let bytes = parts.iter().flat_map(|part| pool.bytes(part));
+                handover.pass(What::Frame(bytes.copied().collect()), hops - 1)
+            };
+            for packet in parts.drain(..) {
+                pool.free(packet);
+            }
+            self.count_passed(passed);
         }
-        let Some(mut packet) = self.pool.alloc() else {
+    }
+
+    /// Puts the next packet to those of its frame. Answers whether the frame is
+    /// complete.
+    #[cold]
+    pub(super) fn gather(&mut self, packet: Packet, parts: &mut Vec<Packet>) -> bool {
+        let complete = !packet.continues();
+        parts.push(packet);
+        complete
+    }
+
+    /// Packets with the bytes of a frame of another engine.
+    pub(super) fn copy_in(&mut self, frame: &[u8], parts: &mut Vec<Packet>) {
+        let room = self.pool.max_packet();
+        if frame.len().div_ceil(room) > self.pool.available() {
             self.stack.drops.count(DropReason::PoolEmpty);
-            return None;
-        };
-        packet.set_range(PACKET_START, frame.len() as u16);
-        self.pool.bytes_mut(&mut packet).copy_from_slice(frame);
-        Some(packet)
+            return;
+        }
+        let mut rest = frame;
+        while !rest.is_empty()
+            && let Some(mut packet) = self.pool.alloc()
+        {
+            let (bytes, more) = rest.split_at(rest.len().min(room));
+            rest = more;
+            packet.set_range(PACKET_START, bytes.len() as u16);
+            packet.set_continues(!rest.is_empty());
+            self.pool.bytes_mut(&mut packet).copy_from_slice(bytes);
+            parts.push(packet);
+        }
     }
 }

@@ -82,6 +82,8 @@ pub struct Engine<L, A: Application> {
     published: Instant,
     pub(super) wheel: Wheel,
     pub(super) rx: Vec<Packet>,
+    /// The parts of a received frame that is longer than a chunk.
+    parts: Vec<Packet>,
     pub(super) tx: VecDeque<TxDesc>,
     due: Vec<u32>,
     pub(super) life: Life,
@@ -123,6 +125,7 @@ impl<L: Link, A: Application> Engine<L, A> {
             published: Instant::ZERO,
             wheel: Wheel::new(Instant::ZERO),
             rx: Vec::with_capacity(config.batch),
+            parts: Vec::new(),
             tx: VecDeque::with_capacity(config.tx_queue),
             due: Vec::new(),
             life: Life::New,
@@ -233,13 +236,32 @@ impl<L: Link, A: Application> Engine<L, A> {
         match &self.handover {
             None => {
                 for packet in self.rx.drain(..) {
+                    if packet.continues() || !self.parts.is_empty() {
+                        if core.gather(packet, &mut self.parts) {
+                            let _ = core.stack.receive_chain(
+                                now,
+                                &mut core.pool,
+                                &mut self.parts,
+                                tx,
+                                false,
+                            );
+                        }
+                        continue;
+                    }
                     // With nobody to pass it on to, nothing comes back.
                     let _ = core.stack.receive(now, &mut core.pool, packet, tx, false);
                 }
             }
             Some(handover) => {
+                let hops = handover.others();
                 for packet in self.rx.drain(..) {
-                    core.receive_in_ring(packet, tx, handover, handover.others());
+                    if packet.continues() || !self.parts.is_empty() {
+                        if core.gather(packet, &mut self.parts) {
+                            core.receive_chain_in_ring(&mut self.parts, tx, handover, hops);
+                        }
+                        continue;
+                    }
+                    core.receive_in_ring(packet, tx, handover, hops);
                 }
             }
         }
@@ -263,7 +285,11 @@ impl<L: Link, A: Application> Engine<L, A> {
             }
             match moved.what {
                 What::Frame(frame) => {
-                    if let Some(packet) = core.copy_in(&frame) {
+                    core.copy_in(&frame, &mut self.parts);
+                    if self.parts.len() > 1 {
+                        let parts = &mut self.parts;
+                        core.receive_chain_in_ring(parts, &mut self.tx, handover, moved.hops);
+                    } else if let Some(packet) = self.parts.pop() {
                         core.receive_in_ring(packet, &mut self.tx, handover, moved.hops);
                     }
                 }

@@ -5,6 +5,10 @@
 //! way out it becomes a [`TxDesc`], which gives no access until the kernel has
 //! completed it; a packet that may have to be sent again is a [`Held`] first,
 //! of which the kernel borrows the chunk for each transmission.
+//!
+//! A frame of the wire that is longer than a chunk is a *chain*: a packet or
+//! descriptor for each of its parts, one behind the other in the same queue,
+//! all but the last of which [continue](Packet::continues) in the next.
 
 mod pool;
 mod region;
@@ -12,9 +16,8 @@ mod region;
 pub use pool::{Ledger, Pool};
 pub use region::{Backing, Region};
 
-/// Where every transmitted packet begins in its chunk, and where the kernel
-/// puts a received one: `XDP_PACKET_HEADROOM`. xsk-rs gives transmit
-/// descriptors this fixed address.
+/// Where a fresh packet begins in its chunk, and where the kernel puts a
+/// received one: `XDP_PACKET_HEADROOM`.
 pub const PACKET_START: u16 = 256;
 
 /// A chunk and a range of bytes in it. The only handle of its chunk, so that it
@@ -34,6 +37,7 @@ pub struct Packet {
     region: u32,
     start: u16,
     len: u16,
+    continues: bool,
 }
 
 impl Packet {
@@ -53,6 +57,17 @@ impl Packet {
     #[must_use]
     pub const fn start(&self) -> usize {
         self.start as usize
+    }
+
+    /// Whether the frame that this is part of goes on in the next packet.
+    #[must_use]
+    pub const fn continues(&self) -> bool {
+        self.continues
+    }
+
+    /// Says whether the frame goes on in the next packet.
+    pub const fn set_continues(&mut self, continues: bool) {
+        self.continues = continues;
     }
 
     /// Sets the range: `len` bytes from `start` bytes into the chunk. A range
@@ -116,6 +131,7 @@ pub struct TxDesc {
     region: u32,
     start: u16,
     len: u16,
+    continues: bool,
 }
 
 impl TxDesc {
@@ -141,6 +157,25 @@ impl TxDesc {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Whether the frame that this is part of goes on in the next descriptor.
+    #[must_use]
+    pub const fn continues(&self) -> bool {
+        self.continues
+    }
+
+    /// Says whether the frame goes on in the next descriptor.
+    pub const fn set_continues(&mut self, continues: bool) {
+        self.continues = continues;
+    }
+
+    /// Drops the first `n` bytes of the range, or all if there are fewer: a
+    /// part of a chain is sent without the room before its payload.
+    pub fn advance(&mut self, n: usize) {
+        let n = n.min(self.len as usize) as u16;
+        self.start += n;
+        self.len -= n;
     }
 }
 

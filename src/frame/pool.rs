@@ -185,6 +185,7 @@ impl Pool {
             region: self.region.id(),
             start: PACKET_START,
             len: 0,
+            continues: false,
         })
     }
 
@@ -225,6 +226,7 @@ impl Pool {
             region,
             start,
             len,
+            continues,
         } = packet;
         self.check(region);
         self.leave(chunk, Owner::Tx);
@@ -233,6 +235,7 @@ impl Pool {
             region,
             start,
             len,
+            continues,
         }
     }
 
@@ -243,6 +246,7 @@ impl Pool {
             region,
             start,
             len,
+            continues: _,
         } = packet;
         self.check(region);
         self.leave(chunk, Owner::Queue);
@@ -295,6 +299,7 @@ impl Pool {
             region: held.region,
             start: held.start,
             len: held.len,
+            continues: false,
         })
     }
 
@@ -319,6 +324,7 @@ impl Pool {
             region,
             start,
             len,
+            continues: false,
         })
     }
 
@@ -346,27 +352,6 @@ impl Pool {
         unsafe {
             std::slice::from_raw_parts(self.region.base().as_ptr().add(at), desc.len as usize)
         }
-    }
-
-    /// Moves a packet about to be transmitted to [`PACKET_START`], where the
-    /// kernel expects it. A held packet is there already.
-    ///
-    /// # Panics
-    /// If it is of another region, or longer than [`max_packet`](Self::max_packet).
-    #[inline]
-    pub fn move_to_start(&mut self, desc: &mut TxDesc) {
-        if desc.start == PACKET_START {
-            return;
-        }
-        debug_assert_eq!(self.owner[desc.chunk as usize], Owner::Tx);
-        let id = desc.region;
-        let from = self.region.offset(id, desc.chunk, desc.start, desc.len);
-        let to = self.region.offset(id, desc.chunk, PACKET_START, desc.len);
-        let base = self.region.base().as_ptr();
-        // SAFETY: both ranges lie in the chunk (`offset`); its only handle is
-        // `desc`, borrowed exclusively, and the kernel has not been given it.
-        unsafe { std::ptr::copy(base.add(from), base.add(to), desc.len as usize) };
-        desc.start = PACKET_START;
     }
 
     /// Completes a transmission that never left the process.
@@ -432,6 +417,7 @@ impl Pool {
             region: self.region.id(),
             start,
             len,
+            continues: false,
         })
     }
 

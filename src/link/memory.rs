@@ -67,8 +67,8 @@ impl MemoryLink {
         Ok((near, far))
     }
 
-    /// Packets discarded: larger than a chunk of this end's pool when they
-    /// were received, or sent when the other end was gone.
+    /// Packets discarded: of more chunks than this end's pool had left when
+    /// they were received, or sent when the other end was gone.
     #[must_use]
     pub const fn discarded(&self) -> u64 {
         self.discarded
@@ -88,13 +88,9 @@ impl Link for MemoryLink {
             let Some(buffer) = self.incoming.packets.pop() else {
                 break;
             };
-            match store(pool, &buffer) {
-                Some(packet) => {
-                    out.push(packet);
-                    received += 1;
-                }
-                None => self.discarded += 1,
-            }
+            let parts = store(pool, &buffer, out);
+            received += parts;
+            self.discarded += u64::from(parts == 0);
             // There are never more buffers than the queue has room for.
             let _ = self.incoming.spare.push(buffer);
         }
@@ -106,17 +102,25 @@ impl Link for MemoryLink {
         let peer_gone = Arc::strong_count(&self.outgoing) == 1;
         let mut sent = false;
         while peer_gone || !self.outgoing.packets.is_full() {
-            let Some(desc) = queue.pop_front() else { break };
+            if queue.is_empty() {
+                break;
+            }
+            let mut buffer = self.outgoing.spare.pop().unwrap_or_default();
+            buffer.clear();
+            while let Some(desc) = queue.pop_front() {
+                let continues = desc.continues();
+                buffer.extend_from_slice(pool.tx_bytes(&desc));
+                pool.complete(desc);
+                if !continues {
+                    break;
+                }
+            }
             if peer_gone {
                 self.discarded += 1;
             } else {
-                let mut buffer = self.outgoing.spare.pop().unwrap_or_default();
-                buffer.clear();
-                buffer.extend_from_slice(pool.tx_bytes(&desc));
                 // Only this end pushes, so there is room.
                 sent |= self.outgoing.packets.push(buffer).is_ok();
             }
-            pool.complete(desc);
         }
         if sent {
             self.outgoing.sleeper.wake();
@@ -136,17 +140,26 @@ impl Link for MemoryLink {
     }
 }
 
-/// Copies `bytes` into a fresh chunk; `None` if there is none or they do not
-/// fit.
-pub(super) fn store(pool: &mut Pool, bytes: &[u8]) -> Option<Packet> {
-    let len = u16::try_from(bytes.len()).ok()?;
-    if bytes.len() > pool.max_packet() {
-        return None;
+/// Copies a frame into fresh chunks, as many as it needs, and appends them to
+/// `out`. Answers how many: none if there are too few.
+pub(super) fn store(pool: &mut Pool, bytes: &[u8], out: &mut Vec<Packet>) -> usize {
+    let room = pool.max_packet();
+    let parts = bytes.len().div_ceil(room).max(1);
+    if parts > pool.available() {
+        return 0;
     }
-    let mut packet = pool.alloc()?;
-    packet.set_range(PACKET_START, len);
-    pool.bytes_mut(&mut packet).copy_from_slice(bytes);
-    Some(packet)
+    for part in 0..parts {
+        let Some(mut packet) = pool.alloc() else {
+            break;
+        };
+        let from = part * room;
+        let bytes = &bytes[from..bytes.len().min(from + room)];
+        packet.set_range(PACKET_START, bytes.len() as u16);
+        packet.set_continues(part + 1 < parts);
+        pool.bytes_mut(&mut packet).copy_from_slice(bytes);
+        out.push(packet);
+    }
+    parts
 }
 
 /// Sleeps on `event` and `wakers`. More than seven wakers are a bug of the
@@ -182,8 +195,9 @@ mod tests {
     }
 
     fn packet(pool: &mut Pool, bytes: &[u8]) -> TxDesc {
-        let packet = store(pool, bytes).unwrap();
-        pool.transmit(packet)
+        let mut packets = Vec::new();
+        assert_eq!(store(pool, bytes, &mut packets), 1);
+        pool.transmit(packets.remove(0))
     }
 
     #[test]
@@ -208,7 +222,34 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_pool_delays_and_a_small_chunk_discards() {
+    fn a_frame_of_several_chunks_crosses_as_one() {
+        let (mut a, mut b) = MemoryLink::pair(1).unwrap();
+        let mut pa = Pool::new(Region::anonymous(4, 4096));
+        let mut pb = pool(6);
+        let frame: Vec<u8> = (0..9000u32).map(|n| (n / 7) as u8).collect();
+        let mut parts = Vec::new();
+        assert_eq!(store(&mut pa, &frame, &mut parts), 3);
+        let mut queue: VecDeque<_> = parts.drain(..).map(|p| pa.transmit(p)).collect();
+        queue.push_back(packet(&mut pa, b"next"));
+        a.transmit(NOW, &mut pa, &mut queue);
+        assert_eq!(queue.len(), 1, "full");
+        // The other end's chunks are smaller.
+        let mut got = Vec::new();
+        assert_eq!(b.receive(NOW, &mut pb, &mut got, 1), 6);
+        let continues: Vec<_> = got.iter().map(Packet::continues).collect();
+        assert_eq!(continues, [true, true, true, true, true, false]);
+        let bytes: Vec<u8> = got.iter().flat_map(|p| pb.bytes(p).to_vec()).collect();
+        assert_eq!(bytes, frame);
+        got.drain(..).for_each(|p| pb.free(p));
+        a.transmit(NOW, &mut pa, &mut queue);
+        assert_eq!(b.receive(NOW, &mut pb, &mut got, 1), 1);
+        assert_eq!(pb.bytes(&got[0]), b"next");
+        got.drain(..).for_each(|p| pb.free(p));
+        assert_eq!((pa.ledger().pool, pb.ledger().pool), (4, 6));
+    }
+
+    #[test]
+    fn an_empty_pool_delays_and_a_small_pool_discards() {
         let (mut a, mut b) = MemoryLink::pair(8).unwrap();
         let mut pa = Pool::new(Region::anonymous(4, 4096));
         let mut pb = pool(1);

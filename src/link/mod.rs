@@ -23,10 +23,15 @@ use crate::time::Instant;
 ///
 /// All calls are for batches and cheap when there is nothing to do. A link
 /// never blocks except in [`wait`](Link::wait).
+///
+/// A frame that is longer than a chunk is a chain of packets, or of
+/// descriptors, each but the last of which [continues](Packet::continues) in
+/// the next. Chains are received, submitted and dropped as a whole.
 pub trait Link {
-    /// Appends up to `max` received packets to `out`, each with the Ethernet
-    /// header first, and gives fresh chunks to the receive side. Answers how
-    /// many were appended.
+    /// Appends received packets to `out`, each (or the first of its chain) with
+    /// the Ethernet header first, and gives fresh chunks to the receive side.
+    /// Begins no further frame once there are `max`. Answers how many were
+    /// appended.
     fn receive(
         &mut self,
         now: Instant,

@@ -25,7 +25,7 @@ const MAX_REPLIES: usize = 1024;
 #[must_use]
 #[derive(Debug)]
 pub enum Foreign {
-    /// A segment: its whole frame.
+    /// A segment: its whole frame, or the first part of it.
     Frame(Packet),
     /// What an ICMP error says.
     Report(Report),
@@ -76,6 +76,67 @@ impl Stack {
         None
     }
 
+    /// As [`receive`](Self::receive), of a frame of several parts, which are
+    /// taken out of `parts`. If it is given back, so are those behind the
+    /// first.
+    pub fn receive_chain(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        parts: &mut Vec<Packet>,
+        tx: &mut VecDeque<TxDesc>,
+        pass_on: bool,
+    ) -> Option<Foreign> {
+        let range = |p: &Packet| (p.start() as u16, p.len() as u16, p.continues());
+        let ranges: Option<Vec<_>> = pass_on.then(|| parts.iter().map(range).collect());
+        let (meta, header) = self.iface.receive_chain(pool, parts)?;
+        let tuple = Tuple {
+            local: meta.dst,
+            remote: meta.src,
+            local_port: header.dst_port,
+            remote_port: header.src_port,
+        };
+        if let Some(index) = self.find_recent(&tuple)
+            && self.keeps(index, &header)
+        {
+            if let Some(slot) = self.flows.at_mut(index) {
+                slot.conn.handle_parts(now, pool, &header, meta.ce, parts);
+                self.touch(index);
+            }
+            free_all(pool, parts);
+            return None;
+        }
+        let len = parts.iter().map(Packet::len).sum();
+        if parts.is_empty() {
+            return None;
+        }
+        // Here the first part counts alone: of what begins a connection the
+        // rest comes again.
+        let first = Header {
+            flags: header.flags.without(Flags::FIN),
+            ..header
+        };
+        let head = parts.remove(0);
+        let Some((mut packet, reason)) = self.no_flow(now, pool, &meta, &first, &tuple, head, tx)
+        else {
+            free_all(pool, parts);
+            return None;
+        };
+        if let Some(ranges) = ranges
+            && !is_plain_syn(header.flags)
+        {
+            let all = std::iter::once(&mut packet).chain(parts.iter_mut());
+            for (packet, (start, len, continues)) in all.zip(ranges) {
+                packet.set_range(start, len);
+                packet.set_continues(continues);
+            }
+            return Some(Foreign::Frame(packet));
+        }
+        free_all(pool, parts);
+        self.refuse(now, pool, &meta, &header, (packet, len), reason, tx);
+        None
+    }
+
     /// A segment for one of our addresses. `whole` is the range of its frame,
     /// if that may be passed on.
     #[allow(clippy::too_many_arguments)]
@@ -108,7 +169,8 @@ impl Stack {
             packet.set_range(start, len);
             return Some(Foreign::Frame(packet));
         }
-        self.refuse(now, pool, meta, header, packet, reason, tx);
+        let len = packet.len();
+        self.refuse(now, pool, meta, header, (packet, len), reason, tx);
         None
     }
 
@@ -271,9 +333,8 @@ impl Stack {
             pool.free(packet);
             return;
         };
-        let mss = self.clamp_mss(path.mss, path.template.len());
         let (local, remote) = (tuple.local(), tuple.remote());
-        let offer = Offer::new(&self.settings_at(local), mss);
+        let offer = Offer::new(&self.settings_at(local), path.mss);
         let answer = self.cookies.syn_ack(now, local, remote, syn, &offer);
         write_bare(&mut packet, pool, &path.template, &answer, 0);
         if let Some(listener) = self.listeners.find(local) {
@@ -321,8 +382,9 @@ impl Stack {
         None
     }
 
-    /// Answers a segment of no connection with a reset, if it is for us at
-    /// all (RFC 9293 section 3.10.7.1).
+    /// Answers a segment of no connection, which brought `len` bytes of
+    /// payload, with a reset, if it is for us at all (RFC 9293 section
+    /// 3.10.7.1).
     #[allow(clippy::too_many_arguments)]
     fn refuse(
         &mut self,
@@ -330,7 +392,7 @@ impl Stack {
         pool: &mut Pool,
         meta: &Meta,
         header: &Header,
-        mut packet: Packet,
+        (mut packet, len): (Packet, usize),
         reason: DropReason,
         tx: &mut VecDeque<TxDesc>,
     ) {
@@ -358,7 +420,7 @@ impl Stack {
             pool.free(packet);
             return;
         }
-        let answer = reset_for(header, packet.len());
+        let answer = reset_for(header, len);
         let path = answer.and_then(|_| self.iface.reply_path(now, meta));
         let (Some(answer), Some(path)) = (answer, path) else {
             pool.free(packet);
@@ -398,11 +460,11 @@ impl Stack {
                 let Some(slot) = self.flows.at_mut(index) else {
                     return false;
                 };
-                let before = slot.conn.send_mss();
+                let before = slot.conn.longest_segment();
                 slot.conn
                     .handle_path_mtu(now, mtu.saturating_sub(headers), report.seq);
                 // It was believed, so others on the same path may know.
-                if slot.conn.send_mss() < before {
+                if slot.conn.longest_segment() < before {
                     self.iface.learn_path_mtu(now, tuple.remote, mtu);
                 }
                 self.touch(index);
@@ -436,6 +498,12 @@ impl Interface {
             }
             _ => false,
         }
+    }
+}
+
+fn free_all(pool: &mut Pool, packets: &mut Vec<Packet>) {
+    for packet in packets.drain(..) {
+        pool.free(packet);
     }
 }
 

@@ -226,13 +226,13 @@ impl Stack {
         self.time_wait.push_back((index, flow));
     }
 
-    /// Largest TCP payload, without options, of a path whose headers below
-    /// TCP take `below` bytes and that allows `mss`.
-    fn clamp_mss(&self, mss: u16, below: usize) -> u16 {
+    /// Largest TCP payload, without options, that a chunk takes behind `below`
+    /// bytes of headers and TCP's.
+    fn payload_of_chunk(&self, below: usize) -> u16 {
         let fits = self
             .max_frame
             .saturating_sub(below + crate::wire::tcp::HEADER_LEN);
-        mss.min(u16::try_from(fits).unwrap_or(u16::MAX))
+        u16::try_from(fits).unwrap_or(u16::MAX)
     }
 
     /// Frames dropped, below and above the interface.

@@ -185,7 +185,8 @@ impl Stack {
             },
             iss: self.isn.iss(now, local, remote),
             ts_offset: self.isn.ts_offset(local, remote),
-            mss: self.clamp_mss(path.mss, path.template.len()),
+            mss: path.mss,
+            chunk: self.payload_of_chunk(path.template.len()),
             headroom: path.template.len() as u16,
             now,
         }

@@ -7,6 +7,7 @@ use crate::frame::{PACKET_START, Packet, Pool};
 use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::again::Again;
+use crate::wire::chain::{Chain, parse_chain};
 use crate::wire::ip::{self, Envelope, Parsed, parse_frame};
 use crate::wire::{Error, Span, eth, ipv4, ipv6, tcp};
 
@@ -64,6 +65,58 @@ impl Interface {
             return Received::Segment(meta, header, packet);
         }
         self.receive_other(now, pool, packet, parsed)
+    }
+
+    /// Takes a frame of several parts, the first of which begins with the
+    /// Ethernet header. What is left of `parts` is the payload, if it is a
+    /// segment for one of our addresses; otherwise nothing.
+    pub(super) fn receive_chain(
+        &mut self,
+        pool: &mut Pool,
+        parts: &mut Vec<Packet>,
+    ) -> Option<(Meta, tcp::Header)> {
+        self.counters.frames_in += 1;
+        let admitted = self.read_chain(pool, parts);
+        match admitted {
+            Ok(Chain {
+                envelope,
+                header,
+                payload,
+            }) => {
+                let mut at = 0;
+                for packet in parts.iter_mut() {
+                    let len = packet.len();
+                    let from = payload.start().saturating_sub(at);
+                    packet.slice(from..payload.end().saturating_sub(at));
+                    packet.set_continues(false);
+                    at += len;
+                }
+                let meta = Meta {
+                    src: envelope.src,
+                    dst: envelope.dst,
+                    src_mac: envelope.src_mac,
+                    ce: envelope.ecn == 3,
+                };
+                Some((meta, header))
+            }
+            Err(reason) => {
+                self.drops.count(reason);
+                for packet in parts.drain(..) {
+                    pool.free(packet);
+                }
+                None
+            }
+        }
+    }
+
+    fn read_chain(&self, pool: &Pool, parts: &[Packet]) -> Result<Chain, DropReason> {
+        let (head, rest) = parts.split_first().ok_or(DropReason::Truncated)?;
+        let (head, rest) = (pool.bytes(head), rest.iter().map(|part| pool.bytes(part)));
+        let chain = parse_chain(head, rest, self.verify)
+            .map_err(|error| reason_of_chain(error, head))?
+            .ok_or(DropReason::LongNotTcp)?;
+        self.admit(&chain.envelope)?;
+        Ok(chain)
     }
 
     fn receive_other(
@@ -151,6 +204,31 @@ fn unknown(frame: &[u8]) -> DropReason {
             DropReason::ProtocolUnknown
         }
         _ => DropReason::EthertypeUnknown,
+    }
+}
+
+/// The same for one of several parts, of which `head` is the first.
+#[cold]
+fn reason_of_chain(error: Error, head: &[u8]) -> DropReason {
+    let Ok((ethernet, at)) = eth::Header::parse(head) else {
+        return DropReason::Truncated;
+    };
+    let packet = head.get(at..).unwrap_or_default();
+    match (ethernet.ethertype, error) {
+        (_, Error::Truncated) => DropReason::Truncated,
+        (eth::TYPE_IPV4, Error::Fragment) => DropReason::Ipv4Fragment,
+        (eth::TYPE_IPV4, error) => match ipv4::Header::parse_start(packet, usize::MAX, true) {
+            Ok(_) if error == Error::BadChecksum => DropReason::TcpChecksum,
+            Ok(_) => DropReason::TcpMalformed,
+            Err(Error::BadChecksum) => DropReason::Ipv4Checksum,
+            Err(_) => DropReason::Ipv4Malformed,
+        },
+        (_, Error::Fragment) => DropReason::Ipv6Fragment,
+        (_, Error::BadChecksum) => DropReason::TcpChecksum,
+        (_, _) => match ipv6::Header::parse_start(packet, usize::MAX) {
+            Ok(_) => DropReason::TcpMalformed,
+            Err(_) => DropReason::Ipv6Malformed,
+        },
     }
 }
 

@@ -37,13 +37,15 @@ counters! {
         rx_bytes,
         /// Bursts in which at least one frame was received.
         rx_bursts,
-        /// Frames of several chunks, which are dropped.
+        /// Frames of several chunks of which a part is missing, or that are
+        /// longer than any packet: dropped.
         rx_oversize,
-        /// Frames given to the transmit ring.
+        /// Chunks given to the transmit ring: a frame is one, or several if it
+        /// is longer than a chunk.
         tx_frames,
         /// Bytes given to the transmit ring, counted as for `rx_bytes`.
         tx_bytes,
-        /// Frames that the kernel has finished sending.
+        /// Chunks that the kernel has finished sending.
         tx_completed,
         /// System calls made to start transmission.
         tx_kicks,

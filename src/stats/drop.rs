@@ -74,6 +74,8 @@ reasons! {
     TcpMalformed => "tcp_malformed",
     /// The TCP checksum is wrong.
     TcpChecksum => "tcp_checksum",
+    /// A frame of several chunks that is not a TCP segment.
+    LongNotTcp => "long_not_tcp",
     /// A segment for a TCP port or connection that does not exist.
     TcpPortClosed => "tcp_port_closed",
     /// A segment outside the receive window (RFC 9293 3.10.7.4).

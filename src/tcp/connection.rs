@@ -58,8 +58,11 @@ pub struct Setup<'a> {
     pub iss: SeqNumber,
     /// Offset of the timestamp clock in milliseconds (RFC 7323 section 5.4).
     pub ts_offset: u32,
-    /// Largest TCP payload, without options, that fits the path and a frame.
+    /// Largest TCP payload, without options, that fits the path.
     pub mss: u16,
+    /// Largest one that fits a chunk behind its headers: segments that are
+    /// longer take several.
+    pub chunk: u16,
     /// Bytes of headers before TCP in a frame.
     pub headroom: u16,
     /// The present.
@@ -100,6 +103,8 @@ pub struct Connection {
     pub(super) mtu: PathMtu,
     /// Our own largest payload for the MSS option.
     pub(super) mss: u16,
+    /// Largest payload, without options, that a chunk takes.
+    pub(super) chunk: u16,
     pub(super) headroom: u16,
     /// Whether the SYN came from the peer first: which way a reset in
     /// SYN-RECEIVED leads, and who says Connected.
@@ -139,16 +144,21 @@ impl Connection {
     fn new(s: &Setup<'_>, state: State, passive: bool) -> Self {
         let config = Arc::clone(s.config);
         let path_mss = s.mss.max(MIN_MSS);
+        let chunk = s.chunk.max(MIN_MSS);
         let mss = config
             .max_segment
             .map_or(path_mss, |most| path_mss.min(most.max(MIN_MSS)));
         Self {
             ports: s.ports,
             state,
-            snd: Send::new(s.iss, mss),
+            snd: Send::new(s.iss, mss.min(chunk)),
             rcv: Receive::new(config.recv_buffer, config.window_scaling),
             rtt: Rtt::new(),
-            cc: Controller::new(config.congestion, u32::from(mss), config.initial_window),
+            cc: Controller::new(
+                config.congestion,
+                u32::from(mss.min(chunk)),
+                config.initial_window,
+            ),
             rack: Rack::new(s.iss),
             recovery: Recovery::default(),
             timers: Timers::new(),
@@ -169,6 +179,7 @@ impl Connection {
             path_mss,
             mtu: PathMtu::default(),
             mss,
+            chunk,
             headroom: s.headroom,
             passive,
             fin_seq: None,

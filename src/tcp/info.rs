@@ -118,7 +118,7 @@ impl Connection {
             in_flight: self.in_flight(),
             snd_wnd: self.snd.wnd,
             rcv_wnd: self.rcv.window(),
-            snd_mss: self.snd.mss,
+            snd_mss: self.snd.mss.max(self.snd.wire),
             rcv_mss: self.ack.rcv_mss,
             advmss: self.mss,
             pmtu: self

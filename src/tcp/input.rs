@@ -49,8 +49,59 @@ impl Connection {
         if let Some(p) = packet {
             self.keep_spare(p, pool);
         }
-        self.rcv.note_room(u32::from(self.mss), pool);
+        self.rcv.note_room(self.payload_of_chunk(), pool);
         self.tell_room();
+    }
+
+    /// As [`handle_segment`](Self::handle_segment), of a segment whose payload
+    /// lies in several packets: each is taken as a segment of its own, which
+    /// together say what the one does. They are taken out of `parts`.
+    pub fn handle_parts(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        h: &Header,
+        ce: bool,
+        parts: &mut Vec<Packet>,
+    ) {
+        let before = self.rcv.nxt;
+        let len = parts.iter().map(Packet::len).sum::<usize>();
+        let counted = (
+            self.counters.segments_received + 1,
+            self.counters.data_segments_received + u64::from(len > 0),
+        );
+        // What a SYN or a reset says, it says without its payload.
+        let alone = h.flags.intersects(Flags::SYN | Flags::RST);
+        let filled = parts.iter().rposition(|p| !p.is_empty());
+        let last = filled.filter(|_| !alone).unwrap_or(0);
+        let mut header = Header {
+            flags: h.flags.without(Flags::FIN),
+            ..*h
+        };
+        for (i, mut packet) in parts.drain(..).enumerate() {
+            // One that is empty would pass for a bare acknowledgement.
+            if i > last || (packet.is_empty() && i != last) {
+                pool.free(packet);
+                continue;
+            }
+            if alone {
+                packet.truncate(0);
+            }
+            if i == last {
+                header.flags = h.flags;
+            }
+            let taken = packet.len() as u32;
+            self.handle_segment(now, pool, &header, ce, packet);
+            header.seq += taken;
+        }
+        (
+            self.counters.segments_received,
+            self.counters.data_segments_received,
+        ) = counted;
+        if len > 0 && self.rcv.nxt.distance(before).max(0) as usize >= len {
+            let len = u16::try_from(len).unwrap_or(u16::MAX);
+            self.ack.rcv_mss = self.ack.rcv_mss.max(len.min(self.mss));
+        }
     }
 
     fn in_order(

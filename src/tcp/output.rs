@@ -94,7 +94,7 @@ impl Connection {
             Flags::SYN | Flags::ACK | self.ecn.syn_ack_flags()
         };
         let seq = first.seq;
-        self.rcv.note_room(u32::from(self.mss), pool);
+        self.rcv.note_room(self.payload_of_chunk(), pool);
         let header = Header {
             seq,
             ack: if flags.contains(Flags::ACK) {
@@ -174,7 +174,12 @@ impl Connection {
             return None;
         }
         let in_flight = self.in_flight();
-        if in_flight.saturating_add(seq_len.min(u32::from(mss))) > self.cc.cwnd() && in_flight > 0 {
+        let long = self.long_segment(in_flight);
+        if long > 0 && (self.snd.nxt + long).gt(edge) {
+            return None;
+        }
+        let needed = long.max(seq_len.min(u32::from(mss)));
+        if in_flight.saturating_add(needed) > self.cc.cwnd() && in_flight > 0 {
             self.cwnd_limited = Some(self.snd.nxt);
             return None;
         }
@@ -184,6 +189,23 @@ impl Connection {
             self.cc.on_idle(now.since(self.last_sent_at), self.rto());
         }
         self.send_segment(now, i, pool, t)
+    }
+
+    /// Bytes of the next segment, if it takes several frames and room for all
+    /// of it is worth waiting for, since what is in flight will bring it; 0
+    /// otherwise.
+    #[inline]
+    fn long_segment(&self, in_flight: u32) -> u32 {
+        if self.snd.wire / 2 < self.snd.mss {
+            return 0;
+        }
+        let len = self.snd.glued() as u32 * u32::from(self.snd.mss);
+        let unsent = self.snd.tail().distance(self.snd.nxt).max(0) as u32;
+        if unsent >= len && in_flight >= 2 * len {
+            len
+        } else {
+            0
+        }
     }
 
     /// The next segment does not fit the peer's window: part of it goes if

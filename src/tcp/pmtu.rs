@@ -113,8 +113,10 @@ impl Connection {
         if self.ts.is_some() { TIMESTAMPS_LEN } else { 0 }
     }
 
-    /// Both ends have said what they take: `size`.
-    pub(super) fn begin_search(&mut self, size: u16) {
+    /// Both ends have said what they take: `size`. The search is among what
+    /// fits a chunk; longer segments are glued from several when it is over.
+    pub(super) fn begin_search(&mut self, whole: u16) {
+        let size = self.chunk_size(whole);
         self.mtu = PathMtu {
             most: size,
             used: size,
@@ -127,6 +129,35 @@ impl Connection {
             self.mtu.search_anew();
         }
         self.snd.mss = self.mtu.used - self.options_len();
+        self.snd.wire = if self.mtu.used == size {
+            whole - self.options_len()
+        } else {
+            self.snd.mss
+        };
+    }
+
+    /// What of a segment of `whole` bytes a chunk takes.
+    const fn chunk_size(&self, whole: u16) -> u16 {
+        if whole <= self.chunk {
+            whole
+        } else {
+            self.chunk
+        }
+    }
+
+    /// The payload that a received chunk is expected to bring.
+    pub(super) const fn payload_of_chunk(&self) -> u32 {
+        if self.mss <= self.chunk {
+            self.mss as u32
+        } else {
+            (self.mss / self.mss.div_ceil(self.chunk)) as u32
+        }
+    }
+
+    /// Payload of the longest segment sent, in bytes: one chunk's or more.
+    #[must_use]
+    pub const fn longest_segment(&self) -> usize {
+        self.snd.wire as usize
     }
 
     /// Where a search begins, and where it does not go below.
@@ -141,12 +172,18 @@ impl Connection {
     fn use_size(&mut self, size: u16) {
         self.mtu.used = size;
         self.snd.mss = size.saturating_sub(self.options_len()).max(1);
+        // Nothing longer is known to get through.
+        self.snd.wire = self.snd.mss;
         self.cc.set_smss(u32::from(self.snd.mss));
     }
 
     /// Caps the size of segments.
     pub(super) fn cap_size(&mut self, most: u16) {
         let most = most.max(MIN_MSS);
+        self.snd.wire = self
+            .snd
+            .wire
+            .min(most.saturating_sub(self.options_len()).max(1));
         if most < self.mtu.most {
             self.mtu.most = most;
             self.mtu.too_large = self.mtu.too_large.min(most + 1);
@@ -176,15 +213,21 @@ impl Connection {
         {
             self.mtu.probe = None;
             self.mtu.too_large = self.mtu.too_large.min(mss + 1);
-        } else if payload >= self.snd.mss {
+        } else if payload >= self.snd.wire {
             return;
         }
+        // Of those that were glued none can have got through, and nearly all
+        // were if any could be.
+        let glued = self.snd.wire > self.snd.mss;
         if payload < self.snd.mss {
             self.mtu.too_large = mss + 1;
             self.use_size(mss);
+        } else if glued {
+            self.snd.wire = payload;
         }
         for i in 0..self.snd.sent_count() {
-            if self.snd.get(i).is_some_and(|s| s.len > payload) {
+            let lost = |s: &super::send::Segment| s.len > payload || (glued && s.len > 0);
+            if self.snd.get(i).is_some_and(lost) {
                 self.snd.mark_lost(i);
             }
         }
@@ -229,6 +272,9 @@ impl Connection {
     pub(super) fn suspect_black_hole(&mut self) {
         self.mtu.probe = None;
         self.mtu.want();
+        if self.config.mtu_probing != MtuProbing::Off {
+            self.snd.wire = self.snd.mss;
+        }
         if self.config.mtu_probing == MtuProbing::Off
             || !self.timeouts.is_multiple_of(BLACK_HOLE_TIMEOUTS)
         {

@@ -136,8 +136,8 @@ impl Rack {
         min_rtt: Duration,
         srtt: Duration,
     ) -> Duration {
-        if !self.reordering_seen && (in_recovery || snd.sacked() >= DUP_THRESH * u32::from(snd.mss))
-        {
+        let many = DUP_THRESH * u32::from(snd.mss.max(snd.wire));
+        if !self.reordering_seen && (in_recovery || snd.sacked() >= many) {
             return Duration::ZERO;
         }
         if min_rtt == Duration::MAX {

@@ -119,6 +119,7 @@ impl End {
             iss: SeqNumber(u32::MAX - 20_000 + u32::from(local)),
             ts_offset: u32::MAX - 50,
             mss: MSS,
+            chunk: u16::MAX,
             headroom: self.template.len() as u16,
             now,
         }

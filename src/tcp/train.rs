@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use super::connection::{Connection, TIMESTAMPS_LEN};
 use super::timers::Timer;
-use crate::frame::{Pool, TxDesc};
+use crate::frame::{Held, Pool, TxDesc};
 use crate::time::Instant;
 use crate::wire::checksum::Sum;
 use crate::wire::tcp::{Flags, HEADER_LEN, Header, SeqNumber};
@@ -26,10 +26,11 @@ struct Pattern {
 }
 
 impl Pattern {
-    fn new(header: &Header, t: &Template, mss: u16, ecn: u8) -> Self {
+    /// For segments of `payload` bytes.
+    fn new(header: &Header, t: &Template, payload: usize, ecn: u8) -> Self {
         let mut bytes = [0; MAX_HEADER];
         let len = header.emit(&mut bytes);
-        let sum = Sum::of(&bytes[..len]).add(t.pseudo_sum(len + usize::from(mss)));
+        let sum = Sum::of(&bytes[..len]).add(t.pseudo_sum(len + payload));
         Self {
             bytes,
             len,
@@ -81,7 +82,10 @@ impl Connection {
             return 0;
         }
         let header = self.data_header(now, SeqNumber(0), Flags::ACK);
-        let pattern = Pattern::new(&header, t, mss, ecn);
+        if self.snd.wire / 2 >= mss {
+            return self.long_train(now, pool, t, &header, ecn, budget, tx);
+        }
+        let pattern = Pattern::new(&header, t, usize::from(mss), ecn);
         let (below, tail) = (t.len(), self.snd.tail());
         let whole = below + pattern.len + usize::from(mss);
         let mut sent = 0;
@@ -110,16 +114,123 @@ impl Connection {
             room -= u32::from(mss);
             sent += 1;
         }
-        if sent > 0 {
+        self.sent_train(now, sent, sent);
+        sent
+    }
+
+    /// What follows from a train of so many segments, of so many frames.
+    fn sent_train(&mut self, now: Instant, segments: usize, frames: usize) {
+        if segments > 0 {
             self.last_sent_at = now;
-            self.counters.segments_sent += sent as u64;
-            self.counters.data_segments_sent += sent as u64;
-            self.counters.bytes_sent += sent as u64 * u64::from(mss);
+            self.counters.segments_sent += segments as u64;
+            self.counters.data_segments_sent += segments as u64;
+            self.counters.bytes_sent += frames as u64 * u64::from(self.snd.mss);
             self.pending.arm_probe = true;
-            self.ack.quick = self.ack.quick.saturating_sub((sent - 1) as u8);
+            self.ack.quick = self.ack.quick.saturating_sub((segments - 1) as u8);
             self.acknowledged();
         }
+    }
+
+    /// A train of segments that are longer than a frame: each is the headers
+    /// and payload of one frame of the queue, and the payload of those behind
+    /// it. Answers the frames that it took from `budget`.
+    #[allow(clippy::too_many_arguments)]
+    fn long_train(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        t: &Template,
+        header: &Header,
+        ecn: u8,
+        budget: usize,
+        tx: &mut VecDeque<TxDesc>,
+    ) -> usize {
+        let (mss, parts) = (self.snd.mss, self.snd.glued());
+        let edge = self.snd.una + self.snd.wnd;
+        let (below, tail) = (t.len(), self.snd.tail());
+        let mut pattern = Pattern::new(header, t, parts * usize::from(mss), ecn);
+        let mut length = parts;
+        let headers = below + pattern.len;
+        let (mut segments, mut frames, mut sent) = (0, 0, 0);
+        loop {
+            let left = budget - sent;
+            if left < parts && sent > 0 {
+                // The next turn goes on with a whole one.
+                sent = budget;
+                break;
+            }
+            let in_flight = self.in_flight();
+            let room = self.cc.cwnd().saturating_sub(in_flight) / u32::from(mss);
+            let most = parts.min(left).min(room as usize);
+            let (n, sum) = self.glue(most, headers, edge, pool);
+            // What is in flight brings room for the rest of it.
+            let whole = parts as u32 * u32::from(mss);
+            let limited = (room as usize) < parts || (self.snd.nxt + whole).gt(edge);
+            let waits = n < parts
+                && limited
+                && in_flight >= 2 * whole
+                && self.snd.get(self.snd.sent_count() + parts - 1).is_some();
+            if n == 0 || waits {
+                break;
+            }
+            if n != length {
+                pattern = Pattern::new(header, t, n * usize::from(mss), ecn);
+                length = n;
+            }
+            let behind = self.snd.nxt + n as u32 * u32::from(mss);
+            self.ident = self.ident.wrapping_add(1);
+            if let Some(s) = self.snd.next_unsent_mut()
+                && let Some(bytes) = s.held.as_mut().and_then(|h| pool.held_mut(h))
+            {
+                let (low, segment) = bytes.split_at_mut(below);
+                let len = pattern.len + n * usize::from(mss);
+                t.write_marked(low, len, self.ident, pattern.ecn);
+                pattern.write(segment, s.seq, sum, behind == tail);
+            }
+            for part in 0..n {
+                let Some(s) = self.snd.next_unsent_mut() else {
+                    break;
+                };
+                let Some(mut desc) = s.held.as_mut().and_then(|h| pool.transmit_held(h)) else {
+                    break;
+                };
+                if part > 0 {
+                    desc.advance(headers);
+                }
+                desc.set_continues(part + 1 < n);
+                tx.push_back(desc);
+                self.snd.sent_next(now);
+            }
+            segments += 1;
+            frames += n;
+            sent += n;
+        }
+        self.sent_train(now, segments, frames);
         sent
+    }
+
+    /// How many of the next unsent frames, up to `most`, can go as one segment,
+    /// and the sum of their payload.
+    fn glue(&self, most: usize, headers: usize, edge: SeqNumber, pool: &Pool) -> (usize, Sum) {
+        let (mss, first) = (self.snd.mss, self.snd.sent_count());
+        let (mut n, mut sum) = (0, Sum::ZERO);
+        while n < most
+            && let Some(s) = self.snd.get(first + n)
+        {
+            let plain = s.len == mss && !s.fin && !s.syn && s.end().le(edge);
+            let ready =
+                |h: &Held| h.len() == headers + usize::from(mss) && !pool.in_transmission(h);
+            if !plain || !s.held.as_ref().is_some_and(ready) {
+                break;
+            }
+            sum = if (n * usize::from(mss)).is_multiple_of(2) {
+                sum.add(s.sum)
+            } else {
+                sum.add_odd(s.sum)
+            };
+            n += 1;
+        }
+        (n, sum)
     }
 
     /// Whether new data is all that there is to send, and more of it is in

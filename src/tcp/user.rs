@@ -53,7 +53,7 @@ impl Connection {
     }
 
     fn offer_window(&mut self, pool: &Pool) {
-        self.rcv.note_room(u32::from(self.mss), pool);
+        self.rcv.note_room(self.payload_of_chunk(), pool);
         if self.state.can_receive() && self.rcv.wants_update(u32::from(self.mss)) {
             self.ack.now = true;
         }
@@ -74,7 +74,8 @@ impl Connection {
         self.config.send_buffer.max(1).min(useful)
     }
 
-    /// Payload of a full segment, in bytes.
+    /// Payload of a full packet to send, in bytes: of a segment, or of one
+    /// chunk if segments are longer than that.
     #[must_use]
     pub const fn send_mss(&self) -> usize {
         self.snd.mss as usize
@@ -168,7 +169,7 @@ impl Connection {
     pub fn send_packet(&mut self, pool: &mut Pool, packet: Packet, sum: Sum) -> Result<(), Packet> {
         // The path may have shrunk since `prepare`: such a packet goes in parts.
         let fits = packet.start() == usize::from(self.payload_start())
-            && (1..=usize::from(self.mss)).contains(&packet.len());
+            && (1..=usize::from(self.mss.min(self.chunk))).contains(&packet.len());
         if !self.state.can_send() || !fits {
             return Err(packet);
         }

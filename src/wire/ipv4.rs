@@ -38,14 +38,27 @@ impl Header {
     /// `Truncated`, `BadVersion`, `BadLength`, `BadChecksum`, `Fragment`.
     #[inline]
     pub fn parse(packet: &[u8], verify: bool) -> Result<(Header, Span), Error> {
+        Self::parse_start(packet, packet.len(), verify)
+    }
+
+    /// As [`parse`](Self::parse), of a packet of `whole` bytes of which
+    /// `packet` are the first.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn parse_start(packet: &[u8], whole: usize, verify: bool) -> Result<(Header, Span), Error> {
         let b = packet.first_chunk::<HEADER_LEN>().ok_or(Error::Truncated)?;
         let header_len = header_len(b)?;
         let total_len = usize::from(u16::from_be_bytes([b[2], b[3]]));
         if total_len < header_len {
             return Err(Error::BadLength);
         }
-        let datagram = packet.get(..total_len).ok_or(Error::Truncated)?;
-        if verify && Sum::of(&datagram[..header_len]).finish() != 0 {
+        if total_len > whole {
+            return Err(Error::Truncated);
+        }
+        let header = packet.get(..header_len).ok_or(Error::Truncated)?;
+        if verify && Sum::of(header).finish() != 0 {
             return Err(Error::BadChecksum);
         }
         if is_fragment(b) {

@@ -48,10 +48,23 @@ impl Header {
     /// too).
     #[inline]
     pub fn parse(packet: &[u8]) -> Result<(Header, Span), Error> {
+        Self::parse_start(packet, packet.len())
+    }
+
+    /// As [`parse`](Self::parse), of a packet of `whole` bytes of which
+    /// `packet` are the first: those have to hold all extension headers.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn parse_start(packet: &[u8], whole: usize) -> Result<(Header, Span), Error> {
         let b = packet.first_chunk::<HEADER_LEN>().ok_or(Error::Truncated)?;
         let mut header = Header::fixed(b)?;
         let end = HEADER_LEN + usize::from(u16::from_be_bytes([b[4], b[5]]));
-        let datagram = packet.get(..end).ok_or(Error::Truncated)?;
+        if end > whole {
+            return Err(Error::Truncated);
+        }
+        let datagram = &packet[..end.min(packet.len())];
         let (protocol, start) = skip_extensions(header.protocol, datagram)?;
         header.protocol = protocol;
         Ok((header, Span::new(start, end)))

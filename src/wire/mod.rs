@@ -8,6 +8,7 @@
 
 pub mod again;
 pub mod arp;
+pub mod chain;
 pub mod checksum;
 pub mod eth;
 pub mod icmpv4;

@@ -131,6 +131,13 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
+    /// All flags but those of `other`.
+    #[inline]
+    #[must_use]
+    pub const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
+    }
+
     /// Whether any bit of `other` is set.
     #[inline]
     pub const fn intersects(self, other: Flags) -> bool {

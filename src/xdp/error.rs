@@ -47,11 +47,12 @@ pub enum XdpError {
         /// How long binding was retried.
         waited_ms: u64,
     },
-    /// Frames of this MTU do not fit into a chunk.
+    /// Frames of this MTU do not fit into a chunk, nor can they take several.
     #[error(
-        "interface {interface} has an MTU of {mtu} bytes, and its frames do not fit chunks \
-         of {chunk} bytes ({room} bytes of frame); use a chunk size of 4096 or lower the MTU \
-         with `ip link set {interface} mtu {}`", room.saturating_sub(18)
+        "interface {interface} has an MTU of {mtu} bytes, whose frames do not fit chunks of \
+         {chunk} bytes ({room} bytes of frame), and the kernel or the driver takes no frame of \
+         several chunks; bind in copy mode, use a chunk size of 4096, or lower the MTU with \
+         `ip link set {interface} mtu {}`", room.saturating_sub(18)
     )]
     MtuTooLarge {
         /// The device.

@@ -109,6 +109,12 @@ impl XdpLink {
         self.rings.as_ref().is_some_and(|rings| rings.zero_copy)
     }
 
+    /// Whether frames may take several chunks, which the MTU asks for.
+    #[must_use]
+    pub fn chains(&self) -> bool {
+        self.rings.as_ref().is_some_and(|rings| rings.chains)
+    }
+
     /// Whether packet memory lies in huge pages.
     #[must_use]
     pub fn huge_pages(&self) -> bool {
@@ -183,6 +189,7 @@ impl XdpLink {
         if !Arc::ptr_eq(pool.region(), self.umem.region()) {
             return;
         }
+        self.traffic.drop_parts(pool);
         let returned = self.shut();
         for chunk in self.traffic.sent.drain() {
             // SAFETY: its socket sends no more, and what the kernel may still

@@ -14,6 +14,7 @@ mod netlink;
 mod program;
 mod queues;
 pub mod raw;
+mod ring;
 mod rss;
 mod socket;
 mod umem;

@@ -56,6 +56,8 @@ pub fn send(
     duration: Duration,
 ) -> io::Result<Rate> {
     let headers = &frame[..frame.len().min(HEADERS)];
+    let room = pool.max_packet();
+    let parts = frame.len().div_ceil(room).max(1);
     let (start, mut queue) = (Instant::now(), VecDeque::with_capacity(BURST));
     let mut rate = Rate::default();
     let mut turns = 0u64;
@@ -65,17 +67,26 @@ pub fn send(
             rate.seconds = elapsed.as_secs_f64();
             break;
         }
-        while queue.len() < BURST {
-            let Some(mut packet) = pool.alloc() else {
-                break;
-            };
-            packet.set_range(packet.start() as u16, frame.len() as u16);
-            pool.bytes_mut(&mut packet)[..headers.len()].copy_from_slice(headers);
-            queue.push_back(pool.transmit(packet));
+        while queue.len() < BURST && pool.available() >= parts {
+            let mut left = frame.len();
+            while let Some(mut packet) = pool.alloc() {
+                let len = left.min(room);
+                packet.set_range(packet.start() as u16, len as u16);
+                if left == frame.len() {
+                    pool.bytes_mut(&mut packet)[..headers.len()].copy_from_slice(headers);
+                }
+                left -= len;
+                packet.set_continues(left > 0);
+                queue.push_back(pool.transmit(packet));
+                if left == 0 {
+                    break;
+                }
+            }
         }
         let before = queue.len();
         link.transmit(time::Instant::ZERO + elapsed, pool, &mut queue);
-        rate.frames += (before - queue.len()) as u64;
+        // A link takes frames as a whole.
+        rate.frames += ((before - queue.len()) / parts) as u64;
         turns += 1;
         if turns.is_multiple_of(4096) {
             link.health()?;
@@ -117,7 +128,7 @@ pub fn receive(
             last = now;
         }
         for packet in packets.drain(..) {
-            rate.frames += 1;
+            rate.frames += u64::from(!packet.continues());
             rate.bytes += packet.len() as u64;
             pool.free(packet);
         }
@@ -159,7 +170,7 @@ pub fn forward(
             last = elapsed;
         }
         for packet in packets.drain(..) {
-            rate.frames += 1;
+            rate.frames += u64::from(!packet.continues());
             rate.bytes += packet.len() as u64;
             queue.push_back(pool.transmit(packet));
         }

@@ -11,6 +11,7 @@ use xsk_rs::{CompQueue, FillQueue, RxQueue, Socket, TxQueue};
 
 use crate::stats::KernelCounters;
 
+use super::ring::TxRing;
 use super::umem::{Umem, ring_size};
 use super::{AttachedMode, Interface, Steering, XdpError};
 
@@ -42,9 +43,6 @@ pub struct LinkOptions {
     pub fill: Option<u32>,
     /// How long to wait for a queue that is just being given up.
     pub queue_wait: Duration,
-    /// Work with an MTU whose frames do not fit a chunk: such frames are
-    /// dropped and counted instead of binding being refused.
-    pub drop_oversize: bool,
 }
 
 impl Default for LinkOptions {
@@ -55,7 +53,6 @@ impl Default for LinkOptions {
             tx_ring: 2048,
             fill: None,
             queue_wait: Duration::from_secs(1),
-            drop_oversize: false,
         }
     }
 }
@@ -91,14 +88,17 @@ const FRAME_OVERHEAD: u32 = 18;
 /// The rings of a bound socket.
 #[derive(Debug)]
 pub(super) struct Rings {
-    pub(super) tx: TxQueue,
+    pub(super) tx: TxRing,
     pub(super) rx: RxQueue,
     pub(super) fill: FillQueue,
     pub(super) completion: CompQueue,
     pub(super) fd: RawFd,
     pub(super) zero_copy: bool,
-    pub(super) tx_size: u32,
+    /// Frames may take several chunks.
+    pub(super) chains: bool,
     pub(super) umem: Arc<Umem>,
+    /// Keeps the socket with `rx`; what it would do, `tx` does.
+    _tx: TxQueue,
 }
 
 /// Binds a socket to `queue` of the interface of `steering`.
@@ -112,17 +112,9 @@ pub(super) fn bind(
     let interface = Interface::read(&steering.interface().name)?;
     interface.check_queue(queue)?;
     let frame = interface.mtu.saturating_add(FRAME_OVERHEAD);
-    let oversize = frame > umem.max_frame();
-    if oversize && !options.drop_oversize {
-        return Err(XdpError::MtuTooLarge {
-            interface: interface.name,
-            mtu: interface.mtu,
-            chunk: umem.chunk_size(),
-            room: umem.max_frame(),
-        });
-    }
+    let chains = frame > umem.max_frame();
     let mut flags = BindFlags::XDP_USE_NEED_WAKEUP;
-    if oversize {
+    if chains {
         flags |= BindFlags::XDP_USE_SG;
     }
     match (options.bind, steering.mode()) {
@@ -147,8 +139,10 @@ pub(super) fn bind(
         .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
         .bind_flags(flags)
         .build();
-    let (tx, rx, fill, completion) = create(umem, &interface, queue, config, options)?;
+    let (socket, rx, fill, completion) = create(umem, &interface, queue, config, options, chains)?;
     let fd = rx.fd().as_raw_fd();
+    let tx = TxRing::map(fd, options.tx_ring)
+        .map_err(|e| XdpError::system(format!("map a ring of {}", interface.name), e))?;
     let budget = TX_BUDGET.min(options.tx_ring);
     // Kernels before 6.17 do not know it: they send 32 at a time.
     let _ = set_option(fd, XDP_MAX_TX_SKB_BUDGET, &budget);
@@ -161,8 +155,9 @@ pub(super) fn bind(
         completion,
         fd,
         zero_copy,
-        tx_size: options.tx_ring,
+        chains,
         umem: Arc::clone(umem),
+        _tx: socket,
     })
 }
 
@@ -174,6 +169,7 @@ fn create(
     queue: u32,
     config: SocketConfig,
     options: &LinkOptions,
+    chains: bool,
 ) -> Result<(TxQueue, RxQueue, FillQueue, CompQueue), XdpError> {
     let name: XskInterface = interface
         .name
@@ -207,6 +203,13 @@ fn create(
         Some(libc::ENODEV) => XdpError::NoSuchInterface(interface.name.clone()),
         Some(libc::EPERM | libc::EACCES) => XdpError::NotPermitted {
             action: format!("bind an AF_XDP socket to {}", interface.name),
+        },
+        // Before Linux 6.6, or a driver whose zero-copy takes single chunks.
+        Some(libc::EINVAL | libc::EOPNOTSUPP) if chains => XdpError::MtuTooLarge {
+            interface: interface.name.clone(),
+            mtu: interface.mtu,
+            chunk: umem.chunk_size(),
+            room: umem.max_frame(),
         },
         Some(libc::EOPNOTSUPP) if options.bind == BindMode::ZeroCopy => refused(
             interface,

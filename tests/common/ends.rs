@@ -93,14 +93,17 @@ impl End {
         while self.receive(&mut packets) == 0 && Instant::now() < deadline {
             self.link.wait(Duration::from_millis(20), &[]).unwrap();
         }
-        packets
-            .into_iter()
-            .map(|packet| {
-                let bytes = self.pool.bytes(&packet).to_vec();
-                self.pool.free(packet);
-                bytes
+        let frames = packets
+            .chunk_by(|part, _| part.continues())
+            .map(|parts| {
+                let bytes = parts.iter().flat_map(|part| self.pool.bytes(part));
+                bytes.copied().collect()
             })
-            .collect()
+            .collect();
+        for packet in packets {
+            self.pool.free(packet);
+        }
+        frames
     }
 
     /// Closes the socket; every chunk has to be free then.

@@ -305,16 +305,25 @@ impl Network {
             self.arrivals[station].pop();
             self.unused.push(at);
             let bytes = &self.buffers[at];
-            if bytes.len() <= pool.max_packet()
-                && let Some(mut packet) = pool.alloc()
-            {
-                packet.set_range(PACKET_START, bytes.len() as u16);
-                pool.bytes_mut(&mut packet).copy_from_slice(bytes);
+            let room = pool.max_packet();
+            if bytes.len().div_ceil(room) <= pool.available() {
+                let begin = out.len();
+                for part in bytes.chunks(room) {
+                    if let Some(mut packet) = pool.alloc() {
+                        packet.set_range(PACKET_START, part.len() as u16);
+                        packet.set_continues(true);
+                        pool.bytes_mut(&mut packet).copy_from_slice(part);
+                        out.push(packet);
+                    }
+                }
+                if let Some(last) = out.last_mut() {
+                    last.set_continues(false);
+                }
                 taken += 1;
                 if self.overheard(now, station, at) {
-                    pool.free(packet);
-                } else {
-                    out.push(packet);
+                    for packet in out.drain(begin..) {
+                        pool.free(packet);
+                    }
                 }
             }
         }

@@ -32,6 +32,8 @@ pub struct Nic {
     host: usize,
     rings: Rings,
     sending: VecDeque<(Instant, TxDesc)>,
+    /// The bytes so far of a frame of several chunks.
+    parts: Vec<u8>,
     blocked_until: Instant,
 }
 
@@ -43,6 +45,7 @@ impl Nic {
             host,
             rings,
             sending: VecDeque::new(),
+            parts: Vec::new(),
             blocked_until: Instant::ZERO,
         }
     }
@@ -81,11 +84,22 @@ impl Link for Nic {
                 pool.complete(desc);
             }
         }
-        while self.sending.len() < self.rings.tx
+        while (self.sending.len() < self.rings.tx || !self.parts.is_empty())
             && let Some(desc) = queue.pop_front()
         {
-            let mut network = self.network.borrow_mut();
-            network.send(now, self.host, pool.tx_bytes(&desc));
+            // A frame of several chunks goes as a whole.
+            if desc.continues() || !self.parts.is_empty() {
+                self.parts.extend_from_slice(pool.tx_bytes(&desc));
+            }
+            if !desc.continues() {
+                let mut network = self.network.borrow_mut();
+                if self.parts.is_empty() {
+                    network.send(now, self.host, pool.tx_bytes(&desc));
+                } else {
+                    network.send(now, self.host, &self.parts);
+                    self.parts.clear();
+                }
+            }
             if self.rings.complete.is_zero() {
                 pool.complete(desc);
             } else {

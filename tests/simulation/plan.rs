@@ -117,6 +117,7 @@ impl Plan {
                 host
             })
             .collect::<Vec<_>>();
+        let hosts = with_long_frames(hosts, seed);
         let rude = !reuse && rng.one_in(2);
         let most = most.min(hosts.iter().map(HostPlan::enough).min().unwrap_or(most));
         let dialogs = (0..dialogs)
@@ -217,6 +218,27 @@ impl Plan {
             })
     }
 }
+
+/// Gives some hosts an MTU of several chunks, where every way takes such frames
+/// and there are frames enough. Drawn apart, so that seeds keep their worlds.
+fn with_long_frames(mut hosts: Vec<HostPlan>, seed: u64) -> Vec<HostPlan> {
+    let mut rng = Rng::new(seed, 3000);
+    let wide = |host: &HostPlan| {
+        let mut all = host.up.iter().chain(&host.down);
+        host.frames >= 512 && all.all(|(_, c)| c.mtu >= LONG)
+    };
+    if rng.one_in(3) && hosts.iter().all(wide) {
+        for host in &mut hosts {
+            if rng.one_in(2) {
+                host.mtu = rng.pick(&[3000, 4500, LONG, LONG]);
+            }
+        }
+    }
+    hosts
+}
+
+/// The largest packets that ways take.
+const LONG: u16 = 9000;
 
 impl HostPlan {
     /// Bytes that do not take for ever through its smallest bottleneck.

@@ -55,7 +55,7 @@ pub struct PairArgs {
     pub b_netns: Option<String>,
     /// Bytes of the largest IP packet. With --veth also the pair's MTU.
     #[arg(long, default_value = "1500", value_name = "BYTES")]
-    pub mtu: Count<576, 9_216>,
+    pub mtu: Count<576, 65_535>,
     /// Where the steering programs run.
     #[arg(long, default_value = "auto")]
     pub attach: Attach,
@@ -106,7 +106,7 @@ pub struct RawArgs {
     pub rx_netns: Option<String>,
     /// Bytes of each frame, Ethernet header included.
     #[arg(long, default_value = "1514", value_name = "BYTES")]
-    pub frame: Count<60, 3840>,
+    pub frame: Count<60, 65_549>,
     /// How long to measure.
     #[arg(long, default_value = "3s")]
     pub duration: Duration,
@@ -132,7 +132,7 @@ pub struct OneArgs {
     pub queue: u32,
     /// Bytes of each frame that is sent, Ethernet header included.
     #[arg(long, default_value = "1514", value_name = "BYTES")]
-    pub frame: Count<60, 3840>,
+    pub frame: Count<60, 65_549>,
     /// How long to measure.
     #[arg(long, default_value = "10s")]
     pub duration: Duration,

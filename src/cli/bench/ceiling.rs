@@ -133,20 +133,31 @@ fn source(
             una = nxt;
             heard = elapsed;
         }
-        while queue.len() < BURST && nxt - una < args.window.get() {
-            let Some(mut packet) = pool.alloc() else {
-                break;
-            };
-            packet.set_range(PACKET_START, (HEADERS + payload) as u16);
+        let room = pool.max_packet();
+        let parts = (HEADERS + payload).div_ceil(room);
+        while queue.len() < BURST && nxt - una < args.window.get() && pool.available() >= parts {
             nxt += 1;
-            let bytes = pool.bytes_mut(&mut packet);
-            bytes[..HEADERS].copy_from_slice(&header(nxt));
-            if !args.no_copy {
-                let range = buffer.next(payload);
-                let sum = copy_and_sum(&mut bytes[HEADERS..], &buffer.bytes[range]);
-                buffer.sum = buffer.sum.add(sum);
+            let (mut left, mut at) = (HEADERS + payload, HEADERS);
+            while let Some(mut packet) = pool.alloc() {
+                let len = left.min(room);
+                left -= len;
+                packet.set_range(PACKET_START, len as u16);
+                packet.set_continues(left > 0);
+                let bytes = pool.bytes_mut(&mut packet);
+                if at > 0 {
+                    bytes[..at].copy_from_slice(&header(nxt));
+                }
+                if !args.no_copy {
+                    let range = buffer.next(len - at);
+                    let sum = copy_and_sum(&mut bytes[at..], &buffer.bytes[range]);
+                    buffer.sum = buffer.sum.add(sum);
+                }
+                queue.push_back(pool.transmit(packet));
+                if left == 0 {
+                    break;
+                }
+                at = 0;
             }
-            queue.push_back(pool.transmit(packet));
         }
         link.transmit(now, pool, &mut queue);
         turns += 1;
@@ -176,6 +187,7 @@ fn sink(
     let mut packets = Vec::with_capacity(256);
     let mut queue = VecDeque::with_capacity(BURST);
     let (mut last, mut acked) = (0u64, 0u64);
+    let (mut in_frame, mut ours) = (false, None);
     let start = Instant::now();
     let mut idle = 0u64;
     while !stop.load(Ordering::Relaxed) {
@@ -184,14 +196,17 @@ fn sink(
         let received = link.receive(now, pool, &mut packets, 256);
         for packet in packets.drain(..) {
             let bytes = pool.bytes(&packet);
-            if let Some(number) = number(bytes) {
-                last = last.max(number);
-                if !args.no_copy && bytes.len() > HEADERS {
-                    let range = buffer.next(bytes.len() - HEADERS);
-                    let sum = copy_and_sum(&mut buffer.bytes[range], &bytes[HEADERS..]);
-                    buffer.sum = buffer.sum.add(sum);
-                }
+            let at = if in_frame { 0 } else { HEADERS };
+            if !in_frame {
+                ours = number(bytes);
+                last = last.max(ours.unwrap_or(0));
             }
+            if ours.is_some() && !args.no_copy && bytes.len() > at {
+                let range = buffer.next(bytes.len() - at);
+                let sum = copy_and_sum(&mut buffer.bytes[range], &bytes[at..]);
+                buffer.sum = buffer.sum.add(sum);
+            }
+            in_frame = packet.continues();
             pool.free(packet);
         }
         // The rest of a burst is answered when nothing more comes.

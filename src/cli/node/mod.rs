@@ -43,6 +43,8 @@ pub struct InForce {
     pub unserved: Vec<u32>,
     /// Whether packet memory lies in huge pages.
     pub huge_pages: bool,
+    /// Whether frames of the MTU take several chunks.
+    pub chains: bool,
     /// Chunks of packet memory of one engine, and bytes of a chunk.
     pub memory: (u32, u32),
     /// Addresses served, with their prefixes.

@@ -63,6 +63,7 @@ impl Node {
             engines: Vec::new(),
             unserved: Vec::new(),
             huge_pages: false,
+            chains: false,
             memory: (0, 0),
             addresses: common.addresses.iter().map(ToString::to_string).collect(),
             shared: options.own.is_none(),
@@ -226,6 +227,7 @@ fn open_link(
         let link = XdpLink::open(&umem, &mut pool, &common.steering, *queue, &options.link)?;
         links.push(link);
     }
+    in_force.chains = links.iter().any(XdpLink::chains);
     let queues = links.iter().map(|l| (l.queue(), l.zero_copy())).collect();
     let core = engine.core;
     in_force.engines.push(EngineInForce { queues, core });

@@ -1,6 +1,7 @@
 //! Engines against each other over links in memory, under a virtual clock.
 
 mod connections;
+mod jumbo;
 mod listening;
 mod messages;
 mod stopping;

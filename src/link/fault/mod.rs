@@ -33,8 +33,11 @@ pub struct FaultLink<L> {
     inner: L,
     incoming: Line,
     outgoing: Line,
-    /// Received just now, not yet judged. Empty between calls.
+    /// Received just now, not yet judged, or released and not yet on their
+    /// way. Empty between calls.
     arrived: Vec<Packet>,
+    /// The bytes of a frame of several chunks.
+    gathered: Vec<u8>,
     /// Judged, and not yet taken by the link below.
     ready: VecDeque<TxDesc>,
 }
@@ -48,6 +51,7 @@ impl<L: Link> FaultLink<L> {
             incoming: Line::new(settings.incoming, settings.seed),
             outgoing: Line::new(settings.outgoing, !settings.seed),
             arrived: Vec::new(),
+            gathered: Vec::new(),
             ready: VecDeque::new(),
         }
     }
@@ -73,14 +77,16 @@ impl<L: Link> FaultLink<L> {
     /// Turns packets that are due into descriptors, while there are chunks.
     fn release_outgoing(&mut self, now: Instant, pool: &mut Pool) {
         while self.ready.len() < BURST && pool.available() > 0 {
-            let ready = &mut self.ready;
+            let parts = &mut self.arrived;
             let released = self.outgoing.release(now, |bytes| {
-                let packet = store(pool, bytes)?;
-                ready.push_back(pool.transmit(packet));
+                store(pool, bytes, parts);
                 Some(())
             });
             if !released {
                 break;
+            }
+            for packet in self.arrived.drain(..) {
+                self.ready.push_back(pool.transmit(packet));
             }
         }
     }
@@ -88,10 +94,50 @@ impl<L: Link> FaultLink<L> {
     /// Judges packets from the front of `queue`, up to a burst.
     fn judge_outgoing(&mut self, now: Instant, pool: &mut Pool, queue: &mut VecDeque<TxDesc>) {
         while self.ready.len() < BURST {
-            let Some(desc) = queue.pop_front() else { break };
-            match self.outgoing.judge(now, pool.tx_bytes(&desc)) {
-                Verdict::Pass => self.ready.push_back(desc),
-                Verdict::Taken => pool.complete(desc),
+            let Some(first) = queue.front() else { break };
+            let parts = 1 + queue.iter().take_while(|desc| desc.continues()).count();
+            let verdict = if parts == 1 {
+                self.outgoing.judge(now, pool.tx_bytes(first))
+            } else {
+                self.gathered.clear();
+                for desc in queue.iter().take(parts) {
+                    self.gathered.extend_from_slice(pool.tx_bytes(desc));
+                }
+                self.outgoing.judge(now, &self.gathered)
+            };
+            for desc in queue.drain(..parts.min(queue.len())) {
+                match verdict {
+                    Verdict::Pass => self.ready.push_back(desc),
+                    Verdict::Taken => pool.complete(desc),
+                }
+            }
+        }
+    }
+
+    /// Judges what has arrived; what passes is appended to `out`.
+    fn judge_incoming(&mut self, now: Instant, pool: &mut Pool, out: &mut Vec<Packet>) {
+        let mut arrived = self.arrived.drain(..);
+        while let Some(first) = arrived.next() {
+            let begin = out.len();
+            let mut continues = first.continues();
+            out.push(first);
+            while continues && let Some(packet) = arrived.next() {
+                continues = packet.continues();
+                out.push(packet);
+            }
+            let verdict = if let [packet] = &out[begin..] {
+                self.incoming.judge(now, pool.bytes(packet))
+            } else {
+                self.gathered.clear();
+                for packet in &out[begin..] {
+                    self.gathered.extend_from_slice(pool.bytes(packet));
+                }
+                self.incoming.judge(now, &self.gathered)
+            };
+            if verdict == Verdict::Taken {
+                for packet in out.drain(begin..) {
+                    pool.free(packet);
+                }
             }
         }
     }
@@ -112,7 +158,7 @@ impl<L: Link> Link for FaultLink<L> {
         for arrival in [true, false] {
             while out.len() < end && pool.available() > 0 {
                 let released = self.incoming.release(now, |bytes| {
-                    out.push(store(pool, bytes)?);
+                    store(pool, bytes, out);
                     Some(())
                 });
                 if !released {
@@ -122,12 +168,7 @@ impl<L: Link> Link for FaultLink<L> {
             if arrival && out.len() < end {
                 self.inner
                     .receive(now, pool, &mut self.arrived, end - out.len());
-                for packet in self.arrived.drain(..) {
-                    match self.incoming.judge(now, pool.bytes(&packet)) {
-                        Verdict::Pass => out.push(packet),
-                        Verdict::Taken => pool.free(packet),
-                    }
-                }
+                self.judge_incoming(now, pool, out);
             }
         }
         out.len() - before

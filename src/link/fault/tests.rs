@@ -28,8 +28,7 @@ impl World {
     /// Sends a packet of `len` bytes that begins with `n`, out of the wrapped
     /// end.
     fn send(&mut self, now: Instant, n: u32, len: usize) {
-        let packet = store(&mut self.near_pool, &numbered(n, len)).unwrap();
-        let mut queue = VecDeque::from([self.near_pool.transmit(packet)]);
+        let mut queue = to_send(&mut self.near_pool, &numbered(n, len));
         self.near.transmit(now, &mut self.near_pool, &mut queue);
         assert!(queue.is_empty());
     }
@@ -46,8 +45,7 @@ impl World {
 
     /// The same into the wrapped end.
     fn send_back(&mut self, now: Instant, n: u32, len: usize) {
-        let packet = store(&mut self.far_pool, &numbered(n, len)).unwrap();
-        let mut queue = VecDeque::from([self.far_pool.transmit(packet)]);
+        let mut queue = to_send(&mut self.far_pool, &numbered(n, len));
         self.far.transmit(now, &mut self.far_pool, &mut queue);
     }
 
@@ -55,7 +53,8 @@ impl World {
         let mut got = Vec::new();
         let n = self.near.receive(now, &mut self.near_pool, &mut got, max);
         assert_eq!(n, got.len());
-        assert!(n <= max);
+        let frames = got.iter().filter(|p| !p.continues()).count();
+        assert!(frames <= max);
         take(&mut self.near_pool, got)
     }
 
@@ -72,15 +71,20 @@ fn numbered(n: u32, len: usize) -> Vec<u8> {
     bytes
 }
 
+/// A frame, in as many chunks as it takes.
+fn to_send(pool: &mut Pool, bytes: &[u8]) -> VecDeque<TxDesc> {
+    let mut packets = Vec::new();
+    assert!(store(pool, bytes, &mut packets) > 0);
+    packets.drain(..).map(|p| pool.transmit(p)).collect()
+}
+
 fn take(pool: &mut Pool, packets: Vec<Packet>) -> Vec<Vec<u8>> {
-    packets
-        .into_iter()
-        .map(|p| {
-            let bytes = pool.bytes(&p).to_vec();
-            pool.free(p);
-            bytes
-        })
-        .collect()
+    let frames = packets
+        .chunk_by(|part, _| part.continues())
+        .map(|parts| parts.iter().flat_map(|p| pool.bytes(p).to_vec()).collect())
+        .collect();
+    packets.into_iter().for_each(|p| pool.free(p));
+    frames
 }
 
 fn numbers(packets: &[Vec<u8>]) -> Vec<u32> {
@@ -307,10 +311,7 @@ fn a_full_link_below_pushes_back() {
     let mut near_pool = Pool::new(Region::anonymous(1024, 2048));
     let mut far_pool = Pool::new(Region::anonymous(1024, 2048));
     let mut queue: VecDeque<_> = (0..600)
-        .map(|n| {
-            let packet = store(&mut near_pool, &numbered(n, 64)).unwrap();
-            near_pool.transmit(packet)
-        })
+        .flat_map(|n| to_send(&mut near_pool, &numbered(n, 64)))
         .collect();
     let mut arrived = Vec::new();
     for _ in 0..1000 {
@@ -329,6 +330,31 @@ fn a_full_link_below_pushes_back() {
     assert_eq!(numbers(&arrived), (0..600).collect::<Vec<_>>());
     assert_eq!(near.next_event(), None);
     assert_eq!(near_pool.ledger().pool, 1024);
+}
+
+#[test]
+fn frames_of_several_chunks_are_judged_as_one() {
+    let mut w = World::new("loss=20%,dup=10%,reorder=10%,delay=1ms,corrupt=20%,seed=9");
+    for n in 0..60u32 {
+        w.send(us(n.into()), n, 5000);
+        w.send_back(us(n.into()), n, 9000);
+    }
+    let later = Instant::from_millis(100);
+    // Those that came in are judged now, and are due later.
+    assert!(w.arrived_back(us(60), 5000).is_empty());
+    let (out, back) = (w.arrived(later), w.arrived_back(later, 5000));
+    for (frames, len, counters) in [
+        (out, 5000, w.near.outgoing()),
+        (back, 9000, w.near.incoming()),
+    ] {
+        let came = counters.packets - counters.lost + counters.duplicated;
+        assert_eq!((counters.packets, frames.len() as u64), (60, came));
+        assert!(frames.iter().all(|frame| frame.len() == len));
+        let bad = |frame: &&Vec<u8>| frame[4..].iter().any(|byte| *byte != 0x55);
+        let bad = frames.iter().filter(bad).count() as u64;
+        assert!(bad > 0 && bad <= counters.corrupted, "{counters:?}");
+    }
+    w.assert_balanced();
 }
 
 #[test]

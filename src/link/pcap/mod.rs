@@ -292,14 +292,17 @@ impl<L: Link> CaptureLink<L> {
         &self.inner
     }
 
-    fn record(&mut self, now: Instant, way: Way, bytes: &[u8]) {
+    /// Records a frame, given in its parts.
+    fn record<'a>(&mut self, now: Instant, way: Way, parts: impl Iterator<Item = &'a [u8]>) {
         if self.shared.closed.load(Ordering::Relaxed) || self.messages.is_full() {
             self.miss();
             return;
         }
         let mut buffer = self.shared.spare.pop().unwrap_or_default();
         buffer.clear();
-        buffer.extend_from_slice(bytes);
+        for part in parts {
+            buffer.extend_from_slice(part);
+        }
         let message = Message::Packet {
             interface: self.interface,
             way,
@@ -332,15 +335,27 @@ impl<L: Link> Link for CaptureLink<L> {
     ) -> usize {
         let before = out.len();
         let received = self.inner.receive(now, pool, out, max);
-        for packet in out.iter().skip(before) {
-            self.record(now, Way::In, pool.bytes(packet));
+        let packets = &out[before.min(out.len())..];
+        for frame in packets.chunk_by(|part, _| part.continues()) {
+            self.record(now, Way::In, frame.iter().map(|part| pool.bytes(part)));
         }
         received
     }
 
     fn transmit(&mut self, now: Instant, pool: &mut Pool, queue: &mut VecDeque<TxDesc>) {
-        for desc in queue.iter().skip(self.captured) {
-            self.record(now, Way::Out, pool.tx_bytes(desc));
+        let mut descs = queue.iter().skip(self.captured).peekable();
+        while descs.peek().is_some() {
+            // The last part is taken with those before it.
+            let mut continues = true;
+            let parts = std::iter::from_fn(|| {
+                let desc = if continues { descs.next() } else { None }?;
+                continues = desc.continues();
+                Some(pool.tx_bytes(desc))
+            });
+            self.record(now, Way::Out, parts);
+            while continues && let Some(desc) = descs.next() {
+                continues = desc.continues();
+            }
         }
         self.inner.transmit(now, pool, queue);
         self.captured = queue.len();

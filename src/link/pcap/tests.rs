@@ -264,3 +264,43 @@ fn a_file_that_cannot_be_made_is_an_error_at_once() {
         .unwrap();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
 }
+
+#[test]
+fn a_frame_of_several_chunks_is_one_packet() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("wire.pcapng");
+    let capture = Capture::create(&path).unwrap();
+    let (near, mut far) = MemoryLink::pair(1).unwrap();
+    let mut near = capture.tap(near, "jumbo", origin());
+    let (mut near_pool, mut far_pool) = (pool(16), pool(16));
+    let chain = |pool: &mut Pool, n: u8| {
+        [true, true, false].map(|continues| {
+            let mut desc = packet(pool, &[n; 1000]);
+            desc.set_continues(continues);
+            desc
+        })
+    };
+    // Two frames behind each other, of which the link takes one at a time.
+    let mut queue: VecDeque<_> = (1..3).flat_map(|n| chain(&mut near_pool, n)).collect();
+    let mut got = Vec::new();
+    while !queue.is_empty() {
+        near.transmit(Instant::ZERO, &mut near_pool, &mut queue);
+        far.receive(Instant::ZERO, &mut far_pool, &mut got, 8);
+    }
+    let mut back = got.drain(..).map(|p| far_pool.transmit(p)).collect();
+    far.transmit(Instant::ZERO, &mut far_pool, &mut back);
+    near.receive(Instant::ZERO, &mut near_pool, &mut got, 8);
+    got.drain(..).for_each(|p| near_pool.free(p));
+    back.drain(..).for_each(|d| far_pool.complete(d));
+    assert_eq!((near_pool.ledger().pool, far_pool.ledger().pool), (16, 16));
+    assert_eq!(capture.finish().unwrap().written, 3);
+
+    let mut reader = PcapNgReader::new(File::open(&path).unwrap()).unwrap();
+    let mut lengths = Vec::new();
+    while let Some(block) = reader.next_block() {
+        if let Block::EnhancedPacket(p) = block.unwrap() {
+            lengths.push(p.data.iter().map(|&n| usize::from(n)).sum::<usize>());
+        }
+    }
+    assert_eq!(lengths, [3000, 6000, 3000]);
+}

@@ -79,8 +79,11 @@ pub struct Send {
     pub max_wnd: u32,
     /// Shift of the window fields that we receive.
     pub scale: u8,
-    /// Largest payload that we send, options subtracted.
+    /// Largest payload of one of `segments`, options subtracted.
     pub mss: u16,
+    /// Largest payload that the path and the peer take, options subtracted: at
+    /// least `mss`. If it is more, several of `segments` go as one.
+    pub wire: u16,
     /// Behind the last segment sent that was not full.
     pub small_end: SeqNumber,
     segments: VecDeque<Segment>,
@@ -104,6 +107,10 @@ pub struct Send {
     #[cfg(test)]
     pub looks: u64,
 }
+
+/// Frames of one segment at most: what one transmission of an AF_XDP socket
+/// takes, and a turn's share of a connection.
+const MAX_GLUED: usize = 16;
 
 /// Frames that sending leaves to receiving: without them no acknowledgement
 /// could come in, and nothing sent would ever be freed.
@@ -131,6 +138,7 @@ impl Send {
             max_wnd: 0,
             scale: 0,
             mss,
+            wire: mss,
             small_end: iss,
             segments: VecDeque::new(),
             sent: 0,
@@ -217,6 +225,11 @@ impl Send {
 
     pub fn get_mut(&mut self, i: usize) -> Option<&mut Segment> {
         self.segments.get_mut(i)
+    }
+
+    /// How many full segments of the queue go as one.
+    pub fn glued(&self) -> usize {
+        usize::from(self.wire / self.mss.max(1)).clamp(1, MAX_GLUED)
     }
 
     /// Index of the first unsent segment: the number of those sent.

@@ -5,6 +5,7 @@ use std::io;
 
 use xsk_rs::umem::frame::FrameDesc;
 
+use crate::xdp::ring::Outgoing;
 use crate::xdp::socket::{self, Rings};
 
 /// A descriptor as the rings have it.
@@ -28,9 +29,6 @@ pub(super) trait RingSet {
     /// The descriptor of a whole chunk to receive into.
     fn empty(&self, chunk: usize) -> Self::Desc;
 
-    /// The descriptor of `length` bytes to send, that begin at `PACKET_START`.
-    fn full(&self, chunk: usize, length: usize) -> Self::Desc;
-
     /// Takes received frames: as many as there are, up to `descs.len()`.
     fn take_received(&mut self, descs: &mut [Self::Desc]) -> usize;
 
@@ -49,7 +47,7 @@ pub(super) trait RingSet {
     /// # Safety
     /// They are of the memory of the rings, and nothing in this process writes
     /// to their bytes until the kernel returns them.
-    unsafe fn put_tx(&mut self, descs: &[Self::Desc]) -> usize;
+    unsafe fn put_tx(&mut self, descs: &[Outgoing]) -> usize;
 
     /// Room on the fill ring: at least as much as there is of `wanted`.
     fn fill_room(&mut self, wanted: u32) -> u32;
@@ -100,16 +98,6 @@ impl RingSet for Rings {
     }
 
     #[inline]
-    fn full(&self, chunk: usize, length: usize) -> FrameDesc {
-        let mut desc = self.umem.descs()[chunk];
-        // SAFETY: the descriptor is of this memory. The slice is made to set
-        // the length; its bytes are not touched.
-        let mut data = unsafe { self.umem.inner().data_mut(&mut desc) };
-        data.cursor().set_pos(length);
-        desc
-    }
-
-    #[inline]
     fn take_received(&mut self, descs: &mut [FrameDesc]) -> usize {
         // SAFETY: the descriptors are only filled in.
         unsafe { self.rx.consume(descs) }
@@ -128,9 +116,9 @@ impl RingSet for Rings {
     }
 
     #[inline]
-    unsafe fn put_tx(&mut self, descs: &[FrameDesc]) -> usize {
+    unsafe fn put_tx(&mut self, descs: &[Outgoing]) -> usize {
         // SAFETY: by this function's contract.
-        unsafe { self.tx.produce(descs) }
+        unsafe { self.tx.put(descs) }
     }
 
     #[inline]
@@ -140,12 +128,12 @@ impl RingSet for Rings {
 
     #[inline]
     fn tx_room(&mut self, wanted: u32) -> u32 {
-        self.tx.nb_free(wanted)
+        self.tx.room(wanted)
     }
 
     #[inline]
     fn tx_pending(&mut self) -> u32 {
-        self.tx_size.saturating_sub(self.tx.nb_free_exact())
+        self.tx.pending()
     }
 
     #[inline]

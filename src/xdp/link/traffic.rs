@@ -8,6 +8,7 @@ use crate::frame::{Packet, Pool, TxDesc};
 use crate::stats::LinkCounters;
 use crate::time::Instant;
 use crate::xdp::chunks::ChunkSet;
+use crate::xdp::ring::Outgoing;
 
 /// Descriptors moved to or from a ring at once.
 pub(super) const BATCH: usize = 256;
@@ -27,6 +28,11 @@ pub(super) const SLEEP_PENDING: Duration = Duration::from_micros(100);
 pub(super) const SLEEP_SENDING: Duration = Duration::from_millis(10);
 /// An Ethernet header.
 const MIN_FRAME: usize = 14;
+/// Longest frame that is received: the largest IP packet, Ethernet and two
+/// tags.
+pub(super) const MAX_FRAME: usize = 65_535 + 14 + 8;
+/// Chunks of a frame to send: the kernel takes 17 at most.
+pub(crate) const MAX_PARTS: usize = 17;
 
 /// The sizes that one link works with.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +41,7 @@ pub(super) struct Sizes {
     pub chunks: usize,
     /// Bytes of a chunk.
     pub chunk: usize,
-    /// Bytes of the longest frame.
+    /// Bytes of a frame that one chunk takes.
     pub frame: usize,
     /// Chunks to keep with the kernel for receiving.
     pub fill: usize,
@@ -51,8 +57,15 @@ pub(super) struct Traffic<D> {
     /// Chunks that the kernel may read.
     pub sent: ChunkSet,
     scratch: Box<[D]>,
-    /// The rest of a frame of several chunks is to be dropped.
-    in_oversize: bool,
+    outgoing: Vec<Outgoing>,
+    /// The parts so far of a frame of which more is to come.
+    parts: Vec<Packet>,
+    /// Their bytes.
+    length: usize,
+    /// The last descriptor received was not the last of its frame.
+    in_chain: bool,
+    /// That frame is to be dropped.
+    broken: bool,
     /// When a transmission last completed, or nothing was under way.
     progress: Instant,
     fill_kicked: Instant,
@@ -71,7 +84,11 @@ impl<D: Descriptor> Traffic<D> {
             filled: ChunkSet::new(sizes.chunks),
             sent: ChunkSet::new(sizes.chunks),
             scratch: vec![D::default(); BATCH].into_boxed_slice(),
-            in_oversize: false,
+            outgoing: Vec::with_capacity(BATCH),
+            parts: Vec::with_capacity(MAX_FRAME / sizes.frame.max(1) + 2),
+            length: 0,
+            in_chain: false,
+            broken: false,
             progress: Instant::ZERO,
             fill_kicked: Instant::ZERO,
             down: false,
@@ -104,7 +121,6 @@ impl<D: Descriptor> Traffic<D> {
             }
         }
         let received = out.len() - before;
-        self.counters.rx_frames += received as u64;
         self.counters.rx_bursts += u64::from(received > 0);
         self.refill(rings, now, pool);
         received
@@ -115,34 +131,75 @@ impl<D: Descriptor> Traffic<D> {
     fn received(&mut self, desc: &D, pool: &mut Pool, out: &mut Vec<Packet>) {
         let chunk = desc.address() / self.sizes.chunk;
         let start = desc.address() % self.sizes.chunk;
-        if !self.filled.remove(chunk) {
-            self.counters.device_errors += 1;
-            return;
-        }
-        let oversize = desc.continues() || self.in_oversize;
-        if oversize {
-            self.in_oversize = desc.continues();
-            self.counters.rx_oversize += u64::from(!self.in_oversize);
-        }
-        let length = u16::try_from(desc.length()).unwrap_or(u16::MAX);
-        let packet = if oversize {
-            None
-        } else {
+        let packet = if self.filled.remove(chunk) {
+            let length = u16::try_from(desc.length()).unwrap_or(u16::MAX);
             // SAFETY: the kernel has just returned the chunk, which was lent
             // to it through this socket.
-            unsafe { pool.received(chunk as u32, start as u16, length) }
-        };
-        match packet {
-            Some(packet) => {
-                self.counters.rx_bytes += u64::from(length);
-                out.push(packet);
-            }
-            None => {
-                self.counters.device_errors += u64::from(!oversize);
+            let packet = unsafe { pool.received(chunk as u32, start as u16, length) };
+            if packet.is_none() {
                 // SAFETY: as above.
                 unsafe { pool.unlend(chunk as u32) };
             }
+            packet
+        } else {
+            None
+        };
+        self.counters.device_errors += u64::from(packet.is_none());
+        if desc.continues() || self.in_chain {
+            return self.received_part(packet, desc.continues(), pool, out);
         }
+        if let Some(packet) = packet {
+            self.counters.rx_frames += 1;
+            self.counters.rx_bytes += packet.len() as u64;
+            out.push(packet);
+        }
+    }
+
+    /// Takes a part of a frame of several chunks. A frame of which a part is
+    /// missing, or that no protocol sends, is dropped as a whole.
+    fn received_part(
+        &mut self,
+        packet: Option<Packet>,
+        continues: bool,
+        pool: &mut Pool,
+        out: &mut Vec<Packet>,
+    ) {
+        self.in_chain = continues;
+        self.broken |= packet.is_none();
+        if let Some(mut packet) = packet {
+            packet.set_continues(continues);
+            self.length += packet.len();
+            // Empty parts would make it endless.
+            self.broken |= self.length > MAX_FRAME || packet.is_empty();
+            self.parts.push(packet);
+        }
+        if self.broken {
+            self.drop_parts(pool);
+        }
+        if continues {
+            return;
+        }
+        if self.broken {
+            self.counters.rx_oversize += 1;
+        } else {
+            self.counters.rx_frames += 1;
+            self.counters.rx_bytes += self.length as u64;
+            out.append(&mut self.parts);
+        }
+        (self.length, self.broken) = (0, false);
+    }
+
+    /// Frees the parts of a frame that is not complete.
+    pub(super) fn drop_parts(&mut self, pool: &mut Pool) {
+        for packet in self.parts.drain(..) {
+            pool.free(packet);
+        }
+    }
+
+    /// Chunks of a frame that is not complete.
+    #[cfg(test)]
+    pub(super) const fn waiting_parts(&self) -> usize {
+        self.parts.len()
     }
 
     /// As [`Link::transmit`](crate::link::Link::transmit).
@@ -313,30 +370,57 @@ impl<D: Descriptor> Traffic<D> {
         queue: &mut VecDeque<TxDesc>,
     ) -> usize {
         let wanted = queue.len().min(BATCH);
-        let room = (rings.tx_room(wanted as u32) as usize).min(wanted);
-        let mut n = 0;
-        for mut packet in queue.drain(..room) {
-            let length = packet.len();
+        let mut room = (rings.tx_room(wanted as u32) as usize).min(wanted);
+        // A frame goes as a whole, or not yet.
+        while room > 0 && queue[room - 1].continues() {
+            room -= 1;
+        }
+        self.outgoing.clear();
+        let (mut begin, mut in_chain, mut bad) = (0, false, false);
+        for packet in queue.drain(..room) {
+            let (length, continues) = (packet.len(), packet.continues());
+            if !in_chain {
+                (begin, bad) = (self.outgoing.len(), false);
+            }
+            let least = if in_chain { 1 } else { MIN_FRAME };
+            let beyond = packet.start() + length > self.sizes.chunk;
+            let parts = self.outgoing.len() - begin;
+            in_chain = continues;
             // The kernel takes such a descriptor and never completes it.
-            if length < MIN_FRAME || length > self.sizes.frame {
+            if bad || length < least || beyond || parts >= MAX_PARTS {
                 self.counters.device_errors += 1;
                 pool.complete(packet);
+                // What comes before it of the same frame is of no use either.
+                self.take_back(begin, pool);
+                bad = true;
                 continue;
             }
-            // A driver may put what it receives elsewhere, and it goes out
-            // again in place.
-            pool.move_to_start(&mut packet);
             let chunk = packet.chunk() as usize;
-            self.scratch[n] = rings.full(chunk, length);
-            n += 1;
+            self.outgoing.push(Outgoing {
+                address: (chunk * self.sizes.chunk + packet.start()) as u64,
+                length: length as u32,
+                continues,
+            });
             self.sent.insert(chunk);
             self.counters.tx_bytes += length as u64;
         }
         // SAFETY: the ledger says that these chunks are being sent and not yet
         // on a ring; they are of the memory that the ring belongs to.
-        let taken = unsafe { rings.put_tx(&self.scratch[..n]) };
-        debug_assert_eq!(taken, n, "the transmit ring had room");
+        let taken = unsafe { rings.put_tx(&self.outgoing) };
+        debug_assert_eq!(taken, self.outgoing.len(), "the transmit ring had room");
         self.counters.tx_frames += taken as u64;
         room
+    }
+
+    /// Takes back what was not put on the ring, from the entry at `begin` on.
+    #[cold]
+    fn take_back(&mut self, begin: usize, pool: &mut Pool) {
+        for desc in self.outgoing.drain(begin..) {
+            let chunk = desc.address as usize / self.sizes.chunk;
+            self.sent.remove(chunk);
+            self.counters.tx_bytes -= u64::from(desc.length);
+            // SAFETY: the ring has not been given it.
+            let _ = unsafe { pool.complete_chunk(chunk as u32) };
+        }
     }
 }

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use libxdp_sys as xdp;
 
 use super::super::rings::{Descriptor, RingSet};
+use super::super::traffic::MAX_FRAME;
 use super::ring::{Memory, Ring};
 use crate::frame::{PACKET_START, Region};
+use crate::xdp::ring::{self, Outgoing};
 
 const CONTINUES: u32 = 1;
 
@@ -116,11 +118,14 @@ pub struct Kernel {
     pub stuck: bool,
     pub down: bool,
 
-    /// Frames on the receive ring, in order, as they arrived.
-    pub arrived: VecDeque<Vec<u8>>,
-    /// Frames that the process has given to be sent and the driver has not
-    /// taken, as they are to be.
-    pub expected: VecDeque<Vec<u8>>,
+    /// Chunks of frames on the receive ring, in order, as they arrived, and
+    /// whether the frame goes on in the next.
+    pub arrived: VecDeque<(Vec<u8>, bool)>,
+    /// Chunks of frames that the process has given to be sent and the driver
+    /// has not taken, as they are to be.
+    pub expected: VecDeque<(Vec<u8>, bool)>,
+    /// The last chunk taken to be sent was not the last of its frame.
+    in_chain: bool,
     pub oversize: u64,
     pub completed: u64,
     pub tx_kicks: u64,
@@ -178,6 +183,7 @@ impl Kernel {
             down: false,
             arrived: VecDeque::new(),
             expected: VecDeque::new(),
+            in_chain: false,
             oversize: 0,
             completed: 0,
             tx_kicks: 0,
@@ -228,6 +234,7 @@ impl Kernel {
         if self.to_receive.len() < chunks || (self.rx.room() as usize) < chunks {
             return;
         }
+        let (mut parts, mut total) = (Vec::new(), 0);
         for last in (0..chunks).rev() {
             let address = self.to_receive.pop_front().unwrap();
             let chunk = self.pass(address, Has::ToReceive, Has::Process);
@@ -237,7 +244,8 @@ impl Kernel {
             let length = if last > 0 {
                 most
             } else {
-                14 + self.random.below(most - 13)
+                let least = if chunks == 1 { 14 } else { 1 };
+                least + self.random.below(most - least + 1)
             };
             let address = chunk as u64 * u64::from(self.sizes.chunk) + u64::from(start);
             let frame = self.frame(length);
@@ -251,11 +259,14 @@ impl Kernel {
                 len: length as u32,
                 options: u32::from(last > 0) * CONTINUES,
             });
-            if chunks == 1 {
-                self.arrived.push_back(frame);
-            }
+            total += length;
+            parts.push((frame, last > 0));
         }
-        self.oversize += u64::from(chunks > 1);
+        if total > MAX_FRAME {
+            self.oversize += 1;
+        } else {
+            self.arrived.extend(parts);
+        }
     }
 
     /// Bytes that no other frame has.
@@ -279,12 +290,15 @@ impl Kernel {
             let Some(desc) = self.tx.take() else {
                 return taken;
             };
-            assert!(desc.len >= 14 && desc.options == 0, "a bad descriptor");
+            let least = if self.in_chain { 1 } else { 14 };
+            assert!(desc.len >= least && desc.options <= CONTINUES, "bad");
+            self.in_chain = desc.options == CONTINUES;
             self.pass(desc.addr, Has::Process, Has::ToSend);
             let bytes = self.bytes(desc.addr, desc.len as usize).to_vec();
             let expected = self.expected.pop_front();
-            assert_eq!(Some(&bytes), expected.as_ref(), "another frame");
-            self.to_send.push_back((desc.addr, bytes));
+            let sent = (bytes, self.in_chain);
+            assert_eq!(Some(&sent), expected.as_ref(), "another frame");
+            self.to_send.push_back((desc.addr, sent.0));
         }
         n
     }
@@ -417,14 +431,9 @@ impl RingSet for Kernel {
     type Desc = Desc;
 
     fn empty(&self, chunk: usize) -> Desc {
-        self.full(chunk, 0)
-    }
-
-    fn full(&self, chunk: usize, length: usize) -> Desc {
         Desc {
             address: (chunk * self.sizes.chunk as usize) as u64 + u64::from(PACKET_START),
-            length: length as u32,
-            options: 0,
+            ..Desc::default()
         }
     }
 
@@ -483,24 +492,14 @@ impl RingSet for Kernel {
         }
     }
 
-    unsafe fn put_tx(&mut self, descs: &[Desc]) -> usize {
+    unsafe fn put_tx(&mut self, descs: &[Outgoing]) -> usize {
+        let whole = descs.last().is_none_or(|desc| !desc.continues);
+        assert!(whole, "a frame without an end");
         self.meanwhile();
-        let (ring, mut at) = (&raw mut self.tx_end, 0);
         // SAFETY: as in `take_received`.
-        unsafe {
-            let n = xdp::xsk_ring_prod__reserve(ring, descs.len() as u32, &raw mut at);
-            for desc in &descs[..n as usize] {
-                *xdp::xsk_ring_prod__tx_desc(ring, at) = xdp::xdp_desc {
-                    addr: desc.address,
-                    len: desc.length,
-                    options: desc.options,
-                };
-                at = at.wrapping_add(1);
-            }
-            xdp::xsk_ring_prod__submit(ring, n);
-            self.tx_kicked &= n == 0;
-            n as usize
-        }
+        let n = unsafe { ring::put(&raw mut self.tx_end, descs) };
+        self.tx_kicked &= n == 0;
+        n
     }
 
     fn fill_room(&mut self, wanted: u32) -> u32 {

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::kernel::{Driver, Kernel, Random, Sizes};
-use super::traffic::{self, FILL_BATCH, SLEEP_PENDING, SLEEP_SENDING, STALL, Traffic};
+use super::traffic::{self, FILL_BATCH, MAX_PARTS, SLEEP_PENDING, SLEEP_SENDING, STALL, Traffic};
 use crate::frame::{Held, PACKET_START, Packet, Pool, TxDesc};
 use crate::time::Instant;
 
@@ -22,6 +22,8 @@ enum Step {
     Receive(usize),
     /// The link transmits, so many new frames among others.
     Transmit(usize),
+    /// A frame of so many chunks is sent, if there are as many.
+    TransmitLong(usize),
     /// Received frames are sent back in place, to be transmitted.
     TurnAround(usize),
     /// Received frames are freed.
@@ -34,6 +36,8 @@ enum Step {
     Release,
     /// Frames that no device takes are to be sent.
     Unfit,
+    /// One of several chunks, of which that with this number is unfit.
+    UnfitLong(usize, usize),
     Wait(Duration),
     // What the kernel does.
     TakeFill(usize),
@@ -57,6 +61,10 @@ struct World {
     kernel: Kernel,
     traffic: Traffic<kernel::Desc>,
     fill: usize,
+    /// Chunks that the transmit ring has room for.
+    ring: usize,
+    /// Chunks of the longest frame that can be sent.
+    longest: usize,
     now: Instant,
     queue: VecDeque<TxDesc>,
     packets: Vec<Packet>,
@@ -86,6 +94,8 @@ impl World {
             kernel,
             traffic,
             fill,
+            ring: sizes.tx as usize,
+            longest: MAX_PARTS.min(sizes.tx as usize),
             now,
             queue: VecDeque::new(),
             packets: Vec::new(),
@@ -111,9 +121,60 @@ impl World {
     }
 
     fn enqueue(&mut self, desc: TxDesc, bytes: Vec<u8>) {
+        self.kernel.expected.push_back((bytes, desc.continues()));
         self.queue.push_back(desc);
-        self.kernel.expected.push_back(bytes);
         self.handed_over += 1;
+    }
+
+    /// A frame of `n` chunks, each of which begins elsewhere.
+    fn chain(&mut self, n: usize) -> Vec<(Packet, Vec<u8>)> {
+        let mut parts = Vec::new();
+        for left in (0..n).rev() {
+            let Some((mut packet, mut bytes)) = self.packet() else {
+                break;
+            };
+            if !parts.is_empty() {
+                let cut = self.kernel.random.below(bytes.len().min(80));
+                packet.advance(cut);
+                bytes.drain(..cut);
+            }
+            packet.set_continues(left > 0);
+            parts.push((packet, bytes));
+        }
+        if parts.len() < n {
+            for (packet, _) in parts.drain(..) {
+                self.pool.free(packet);
+            }
+        }
+        parts
+    }
+
+    /// Descriptors that wait to be sent, of frames that can be.
+    fn queued(&self) -> u64 {
+        let (mut all, mut parts, mut good) = (0, 0, true);
+        for desc in &self.queue {
+            let least = if parts == 0 { 14 } else { 1 };
+            good &= desc.len() >= least && desc.start() + desc.len() <= 2048;
+            parts += 1;
+            if !desc.continues() {
+                all += if good && parts <= MAX_PARTS as u64 {
+                    parts
+                } else {
+                    0
+                };
+                (parts, good) = (0, true);
+            }
+        }
+        all
+    }
+
+    /// How many received packets are the first `n`, or more, and whole frames.
+    fn whole(&self, n: usize) -> usize {
+        let mut n = n.min(self.packets.len());
+        while n > 0 && n < self.packets.len() && self.packets[n - 1].continues() {
+            n += 1;
+        }
+        n
     }
 
     fn step(&mut self, step: Step) {
@@ -129,17 +190,35 @@ impl World {
                 }
                 self.transmit();
             }
+            Step::TransmitLong(n) => {
+                for (packet, bytes) in self.chain(n.min(self.longest)) {
+                    let desc = self.pool.transmit(packet);
+                    self.enqueue(desc, bytes);
+                }
+                self.transmit();
+            }
             Step::TurnAround(n) => {
-                for packet in self.packets.drain(..n.min(self.packets.len())) {
-                    let bytes = self.pool.bytes(&packet).to_vec();
-                    self.queue.push_back(self.pool.transmit(packet));
-                    self.kernel.expected.push_back(bytes);
-                    self.handed_over += 1;
+                let n = self.whole(n);
+                let mut packets: VecDeque<_> = self.packets.drain(..n).collect();
+                while !packets.is_empty() {
+                    let parts = 1 + packets.iter().take_while(|p| p.continues()).count();
+                    for packet in packets.drain(..parts) {
+                        if parts > self.longest {
+                            self.pool.free(packet);
+                        } else {
+                            let bytes = self.pool.bytes(&packet).to_vec();
+                            let desc = self.pool.transmit(packet);
+                            self.kernel.expected.push_back((bytes, desc.continues()));
+                            self.queue.push_back(desc);
+                            self.handed_over += 1;
+                        }
+                    }
                 }
                 self.transmit();
             }
             Step::Free(n) => {
-                for packet in self.packets.drain(..n.min(self.packets.len())) {
+                let n = self.whole(n);
+                for packet in self.packets.drain(..n) {
                     self.pool.free(packet);
                 }
             }
@@ -176,6 +255,20 @@ impl World {
                 }
                 self.transmit();
             }
+            Step::UnfitLong(n, which) => {
+                let n = n.min(self.ring);
+                let parts = self.chain(n);
+                // One too many, or one of them empty.
+                let empty = n <= MAX_PARTS;
+                self.errors += u64::from(!parts.is_empty());
+                for (i, (mut packet, _)) in parts.into_iter().enumerate() {
+                    if empty && i == which % n {
+                        packet.truncate(0);
+                    }
+                    self.queue.push_back(self.pool.transmit(packet));
+                }
+                self.transmit();
+            }
             Step::Wait(time) => self.now += time,
             Step::TakeFill(n) => self.kernel.take_fill(n),
             Step::Arrive(n) => (0..n).for_each(|_| self.kernel.arrive(1)),
@@ -196,6 +289,7 @@ impl World {
     fn receive(&mut self, max: usize) {
         let (kicks, filled) = (self.kernel.fill_kicks, self.traffic.counters.fill_frames);
         let before = self.packets.len();
+        let begun = self.traffic.waiting_parts();
         let n = self.traffic.receive(
             &mut self.kernel,
             self.now,
@@ -203,10 +297,13 @@ impl World {
             &mut self.packets,
             max,
         );
-        assert!(n <= max && n == self.packets.len() - before);
+        assert!(n <= max.saturating_add(begun) && n == self.packets.len() - before);
+        assert!(self.packets.last().is_none_or(|p| !p.continues()));
         for packet in &self.packets[before..] {
             let arrived = self.kernel.arrived.pop_front();
-            assert_eq!(Some(self.pool.bytes(packet)), arrived.as_deref());
+            let (bytes, continues) = arrived.expect("a frame that never arrived");
+            assert_eq!(self.pool.bytes(packet), bytes);
+            assert_eq!(packet.continues(), continues);
         }
         // Topped up, as far as there are chunks.
         let missing = self.fill - self.traffic.filled.len();
@@ -274,11 +371,11 @@ impl World {
         let leaving = traffic.sent.len() + self.queue.len();
         assert_eq!((ledger.tx + ledger.queue_tx) as usize, leaving);
         assert_eq!((ledger.queue + ledger.queue_tx) as usize, self.held.len());
-        assert_eq!(ledger.engine as usize, self.packets.len());
+        let incomplete = traffic.waiting_parts();
+        assert_eq!(ledger.engine as usize, self.packets.len() + incomplete);
 
         let counters = &traffic.counters;
-        let fit = |desc: &&TxDesc| (14..=self.pool.max_packet()).contains(&desc.len());
-        let queued = self.queue.iter().filter(fit).count() as u64;
+        let queued = self.queued();
         let under_way = traffic.sent.len() as u64;
         assert_eq!(counters.tx_frames + queued, self.handed_over);
         assert_eq!(counters.tx_completed + under_way, counters.tx_frames);
@@ -351,11 +448,13 @@ fn every_history(depth: u32, driver: Driver) {
         Step::Receive(8),
         Step::Transmit(1),
         Step::Transmit(3),
+        Step::TransmitLong(3),
         Step::TurnAround(1),
         Step::Hold,
         Step::Again,
         Step::TakeFill(2),
         Step::Arrive(1),
+        Step::ArriveLong(2),
         Step::Send(1),
         Step::Send(9),
         Step::Complete(1, false),
@@ -461,7 +560,7 @@ fn random_history(seed: u64) {
         let few = random.below(8);
         let many = random.below(700);
         let n = if random.one_in(4) { many } else { few };
-        world.step(match random.below(30) {
+        world.step(match random.below(34) {
             0..5 => Step::Receive(n + 1),
             5..9 => Step::Transmit(n),
             9..11 => Step::TurnAround(n),
@@ -474,6 +573,9 @@ fn random_history(seed: u64) {
             18 => Step::TakeFill(n),
             19..23 => Step::Arrive(n),
             23 => Step::ArriveLong(2 + random.below(3)),
+            30 => Step::ArriveLong(2 + random.below(60)),
+            31 | 32 => Step::TransmitLong(2 + random.below(20)),
+            33 => Step::UnfitLong(2 + random.below(20), random.below(20)),
             24..26 => Step::Send(n),
             26 => Step::Complete(n, random.one_in(2)),
             27 => Step::Rest,
