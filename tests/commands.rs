@@ -175,7 +175,6 @@ fn what_the_interface_cannot_do_is_an_error_that_says_why() {
         command.args(more);
         command
     };
-    fails(&mut serve(&[]), 3, &["MTU of 3000", "4096"]);
     fails(&mut serve(&["--queues", "7"]), 3, &["no queue 7"]);
     fails(&mut serve(&["--cores", "4000"]), 3, &["core 4000"]);
     net.run(Side::A, "ip", &["link", "set", DEVICE, "mtu", "1500"]);

@@ -217,6 +217,60 @@ fn uploads_survive_loss_and_reordering() {
 
 #[test]
 #[ignore = "needs root"]
+fn frames_of_several_chunks_carry_files_both_ways() {
+    if !require_root() {
+        return;
+    }
+    let data = content(8 << 20, 6);
+    // The MTUs of the two ends, and the size of our chunks.
+    for (mtu, far, chunk) in [
+        (9000, 9000, 2048),
+        (9000, 9000, 4096),
+        (65_535, 65_535, 4096),
+        (9000, 1500, 4096),
+        (4000, 9000, 2048),
+    ] {
+        let net = Net::pair(Options {
+            mtu,
+            ..Options::default()
+        });
+        let far_mtu = far.to_string();
+        net.run(Side::B, "ip", &["link", "set", DEVICE, "mtu", &far_mtu]);
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("original");
+        std::fs::write(&file, &data).unwrap();
+        let served = serve(&net, dir.path(), |node| node.umem.chunk_size = chunk);
+        let case = format!("MTU {mtu} and {far}, chunks of {chunk}");
+        for address in [Side::A.ipv4().to_string(), format!("[{}]", Side::A.ipv6())] {
+            let done = curl(&net)
+                .arg("-T")
+                .arg(&file)
+                .arg(format!("http://{address}/copy"))
+                .output()
+                .unwrap();
+            assert!(done.status.success(), "{case}: {done:?}");
+            let copy = dir.path().join("copy");
+            assert!(std::fs::read(&copy).unwrap() == data, "{case}");
+            let done = curl(&net)
+                .arg(format!("http://{address}/copy"))
+                .output()
+                .unwrap();
+            assert!(done.stdout == data, "{case}");
+            std::fs::remove_file(copy).unwrap();
+        }
+        let counters = served.finish();
+        assert_eq!(counters.link.rx_oversize, 0, "{case}");
+        // Twice the file each way: the frames were as long as they could be.
+        let frames = counters.link.rx_frames.max(counters.tcp.segments_out);
+        let payload = 2 * data.len() as u64;
+        let whole = u64::from(mtu.min(far)).min(16_000);
+        let most = payload / (whole / 3);
+        assert!(frames <= most, "{case}: {frames} frames, {most} at most");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
 fn a_client_hears_answers_on_every_queue() {
     if !require_root() {
         return;
