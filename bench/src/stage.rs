@@ -155,6 +155,8 @@ impl Joined {
             initial_window: 4 * BATCH as u32,
             timestamps: false,
             nodelay: true,
+            // Nobody looks after those that wait.
+            ack_segments: 2,
             ..Config::default()
         });
         let now = Instant::from_millis(1000);

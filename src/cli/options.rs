@@ -108,6 +108,11 @@ pub fn node(plan: &Plan) -> Result<NodeOptions, Failure> {
                 },
                 IdleStrategy::Sleep => Idle::Sleep,
             },
+            pace: file
+                .idle
+                .pace
+                .on()
+                .map_or(Duration::ZERO, config::Span::get),
             ..EngineConfig::default()
         },
         pcap: file.pcap.clone(),
@@ -236,6 +241,8 @@ fn tcp(tcp: &config::Tcp) -> tcp::Config {
             OrOff::On(delay) => delay.get(),
             OrOff::Off => Duration::ZERO,
         },
+        ack_segments: small(tcp.ack_segments.get()),
+        unsent_buffer: small(tcp.unsent_buffer.get()),
         min_rto: tcp.min_rto.get(),
         max_rto: tcp.max_rto.get(),
         retries: small(tcp.retries.get()),

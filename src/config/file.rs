@@ -363,6 +363,7 @@ table! {
     Idle {
         strategy: IdleStrategy = IdleStrategy::Adaptive,
         spin: Option<Span<0, { 10 * SECOND }>> = None,
+        pace: OrOff<Span<1, { MS }>> = OrOff::On(Span::micros(5)),
     }
     /// Whose addresses fullbore uses.
     Addresses {
@@ -375,12 +376,14 @@ table! {
         congestion: Congestion = Congestion::Tolerant,
         initial_window: Count<1, 100> = Count::clamped(10),
         send_buffer: Size<{ 4 * KIB }, { GIB }> = Size::clamped(4 * MIB),
+        unsent_buffer: Size<{ 4 * KIB }, { GIB }> = Size::clamped(256 * KIB),
         receive_buffer: Size<{ 4 * KIB }, { GIB }> = Size::clamped(4 * MIB),
         window_scale: bool = true,
         timestamps: bool = true,
         sack: bool = true,
         ecn: Ecn = Ecn::Accept,
         delayed_ack: OrOff<Span<{ MS }, { 500 * MS }>> = OrOff::On(Span::micros(40 * MS)),
+        ack_segments: Count<2, 255> = Count::clamped(32),
         no_delay: bool = true,
         mtu_probing: MtuProbing = MtuProbing::Off,
         max_segment: Option<Count<88, 65_495>> = None,

@@ -205,6 +205,7 @@ impl<L: Link, A: Application> Engine<L, A> {
         worked |= self.tell() || !self.tx.is_empty();
         self.with(A::turn);
         self.feed_starved();
+        self.core.stack.hurry_acks();
         self.send(now);
         self.go_on_stopping(now);
         if !worked {
@@ -221,8 +222,11 @@ impl<L: Link, A: Application> Engine<L, A> {
 
     fn receive(&mut self, now: Instant) -> usize {
         let core = &mut self.core;
-        self.link
-            .receive(now, &mut core.pool, &mut self.rx, self.config.batch);
+        // Unless some have been found since the last turn.
+        if self.rx.is_empty() {
+            self.link
+                .receive(now, &mut core.pool, &mut self.rx, self.config.batch);
+        }
         let received = self.rx.len();
         if self.life.is_reclaiming() {
             // Nobody is left to answer, and each answer would be one more

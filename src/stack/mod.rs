@@ -91,6 +91,9 @@ pub struct Stack {
     events: VecDeque<u32>,
     /// Connections with something to send.
     output: VecDeque<u32>,
+    /// Connections whose acknowledgement waits for more of the stream, and the
+    /// bytes that it was to answer when that was looked at.
+    held_acks: Vec<(u32, u32)>,
     /// Connections that wait for their route.
     waiting: Vec<u32>,
     /// Connections in TIME-WAIT, the oldest first; some may be gone.
@@ -124,6 +127,7 @@ impl Stack {
             max_frame: config.max_frame,
             events: VecDeque::new(),
             output: VecDeque::new(),
+            held_acks: Vec::new(),
             waiting: Vec::new(),
             time_wait: VecDeque::new(),
             last: 0,

@@ -36,7 +36,20 @@ impl Stack {
     /// Whether a connection may have something to send or to tell.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.output.is_empty() || !self.events.is_empty()
+        !self.output.is_empty() || !self.events.is_empty() || !self.held_acks.is_empty()
+    }
+
+    /// Sends the acknowledgements that waited for more of a stream, of which
+    /// nothing has come since: to be called once between receiving and sending.
+    #[inline]
+    pub fn hurry_acks(&mut self) {
+        while let Some((index, unacked)) = self.held_acks.pop() {
+            if let Some(slot) = self.flows.at_mut(index)
+                && slot.conn.hurry_ack(unacked)
+            {
+                self.touch(index);
+            }
+        }
     }
 
     /// Appends up to `budget` segments of the connection at `index` to `tx`.
@@ -89,7 +102,15 @@ impl Stack {
             self.forget(pool, index);
             return Left::Gone;
         }
-        Left::Idle(slot.conn.poll_timeout())
+        if let Some(unacked) = slot.conn.waiting_ack() {
+            self.held_acks.push((index, unacked));
+        }
+        let next = slot.conn.poll_timeout();
+        if slot.conn.has_room_to_tell() && !slot.in_events {
+            slot.in_events = true;
+            self.events.push_back(index);
+        }
+        Left::Idle(next)
     }
 
     /// Makes sure that the route of the connection at `index` is good, or

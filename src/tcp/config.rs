@@ -17,6 +17,9 @@ pub struct Config {
     pub recv_buffer: u32,
     /// Send buffer in bytes: the most that waits for acknowledgement.
     pub send_buffer: u32,
+    /// Of those, the most that have not been sent once: what would wait for
+    /// longer than it takes to be asked for more only leaves the cache.
+    pub unsent_buffer: u32,
     /// Whether to offer window scaling (RFC 7323 section 2).
     pub window_scaling: bool,
     /// Whether to offer timestamps (RFC 7323 section 3).
@@ -48,6 +51,10 @@ pub struct Config {
     /// Longest time an acknowledgement is held back (RFC 9293 section
     /// 3.8.6.3: below 500 ms).
     pub delayed_ack: Duration,
+    /// Full segments of a stream that flows which one acknowledgement may
+    /// answer while more of it comes: 2 does as RFC 5681 section 4.2 says. No
+    /// effect without `delayed_ack`.
+    pub ack_segments: u8,
     /// Floor of the retransmission time-out. RFC 6298 says 1 s; Linux and
     /// this default use 200 ms.
     pub min_rto: Duration,
@@ -87,6 +94,7 @@ impl Default for Config {
             initial_window: 10,
             recv_buffer: 4 << 20,
             send_buffer: 4 << 20,
+            unsent_buffer: 256 << 10,
             window_scaling: true,
             timestamps: true,
             sack: true,
@@ -99,6 +107,7 @@ impl Default for Config {
             defer_accept: None,
             slow_start_after_idle: true,
             delayed_ack: Duration::from_millis(40),
+            ack_segments: 32,
             min_rto: Duration::from_millis(200),
             max_rto: Duration::from_secs(120),
             syn_retries: 7,

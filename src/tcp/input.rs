@@ -114,6 +114,7 @@ impl Connection {
         let len = packet.as_ref().map_or(0, Packet::len) as u32;
         self.check_timestamp(now, h, len)?;
         self.check_sequence(now, h, len, packet)?;
+        self.note_pause(now);
         self.last_received_at = now;
         self.rearm_keepalive(now);
         self.check_reset(now, h, pool)?;
@@ -495,6 +496,12 @@ impl Connection {
         let received = self.rcv.take_in(h.seq, p, pool);
         let delivered = self.rcv.nxt.distance(before).max(0) as u32;
         self.counters.bytes_received += u64::from(delivered);
+        self.ack.run = match received {
+            Received::InOrder { filled: false } if h.seq == before && !self.ecn.marked => {
+                self.ack.run.saturating_add(delivered)
+            }
+            _ => 0,
+        };
         match received {
             Received::InOrder { filled } => {
                 self.events.readable = true;

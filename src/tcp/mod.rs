@@ -25,6 +25,7 @@ pub mod reset;
 mod rtt;
 mod send;
 mod share;
+mod stretch;
 mod timeout;
 mod timers;
 mod train;

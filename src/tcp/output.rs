@@ -29,7 +29,12 @@ impl Connection {
             self.counters.segments_sent += 1;
         } else {
             self.free_spare(pool);
+            let sent_new = self.pending.arm_probe;
             self.arm_pending_probe(now);
+            if sent_new {
+                // What is sent makes room among what is not.
+                self.tell_room();
+            }
         }
         sent
     }
@@ -70,16 +75,10 @@ impl Connection {
             self.pending.probe = false;
             return Some(desc);
         }
-        if self.ack_due() {
+        if self.ack_due() && !self.ack_may_wait() {
             return self.emit_bare(now, pool, t, self.snd.nxt, Flags::ACK);
         }
         None
-    }
-
-    fn ack_due(&self) -> bool {
-        let a = &self.ack;
-        self.state != State::SynSent
-            && (a.now || a.unacked >= 2 * u32::from(a.rcv_mss) || (a.quick > 0 && a.unacked > 0))
     }
 
     fn send_syn(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {

@@ -20,6 +20,9 @@ pub struct AckState {
     pub now: bool,
     /// Payload bytes received since the last acknowledgement.
     pub unacked: u32,
+    /// Payload bytes received in order since the stream last paused or came out
+    /// of order, as far as that can be counted.
+    pub run: u32,
     /// Acknowledgements still to be sent without delay.
     pub quick: u8,
     /// Last.ACK.sent (RFC 7323 section 4.3).

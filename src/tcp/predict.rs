@@ -46,6 +46,8 @@ impl Connection {
             }
             _ => return Some(packet),
         }
+        self.note_pause(now);
+        self.note_flow(len);
         self.last_received_at = now;
         self.rearm_keepalive(now);
         self.update_window(h, false);

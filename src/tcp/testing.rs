@@ -78,6 +78,8 @@ pub struct End {
     pub ecn: Vec<u8>,
     /// How often output was asked for.
     collected: u64,
+    /// An acknowledgement that waited for more of a stream.
+    waiting: Option<u32>,
 }
 
 const MSS: u16 = 1460;
@@ -109,6 +111,7 @@ impl End {
             log: Vec::new(),
             ecn: Vec::new(),
             collected: 0,
+            waiting: None,
         }
     }
 
@@ -160,6 +163,9 @@ impl End {
     pub fn collect(&mut self, now: Instant) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
         let Some(c) = &mut self.conn else { return out };
+        if let Some(unacked) = self.waiting.take() {
+            c.hurry_ack(unacked);
+        }
         // Half of the time as an engine does, half of it one by one.
         self.collected += 1;
         let mut queue = VecDeque::new();
@@ -179,6 +185,7 @@ impl End {
             out.push(bytes);
             assert!(out.len() < 100_000, "an endless stream of packets");
         }
+        self.waiting = c.waiting_ack();
         out
     }
 

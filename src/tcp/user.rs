@@ -60,13 +60,16 @@ impl Connection {
     }
 
     /// Bytes that may be queued: the send buffer, but no more than twice what
-    /// the congestion window can use, so that frames stay few and warm.
+    /// the congestion window can use, and of those that have not been sent no
+    /// more than `unsent_buffer`, so that frames stay few and warm.
     #[must_use]
     pub fn send_room(&self) -> usize {
         if !self.state.can_send() {
             return 0;
         }
-        self.send_limit().saturating_sub(self.snd.queued()) as usize
+        let limit = self.send_limit().saturating_sub(self.snd.queued());
+        let unsent = self.config.unsent_buffer.max(1);
+        limit.min(unsent.saturating_sub(self.snd.unsent())) as usize
     }
 
     fn send_limit(&self) -> u32 {
@@ -81,11 +84,25 @@ impl Connection {
         self.snd.mss as usize
     }
 
+    /// How many of `len` bytes may be queued now. Where there would be room for
+    /// more but for what has not been sent, whole segments: who sends at once
+    /// would else send the part of one each time.
+    fn takes(&self, len: usize) -> usize {
+        let room = self.send_room();
+        let mss = usize::from(self.snd.mss);
+        let tail = self.snd.unsent() as usize % mss;
+        let unsent_limits = (self.snd.queued() as usize) + room < self.send_limit() as usize;
+        if len <= room || !unsent_limits || tail + room < mss {
+            return len.min(room);
+        }
+        room - (tail + room) % mss
+    }
+
     /// Queues `data`, copying it into frames and summing it on the way.
     /// Answers how many bytes were taken; if that is fewer, `Writable`
     /// follows when there is room again.
     pub fn send(&mut self, pool: &mut Pool, data: &[u8]) -> usize {
-        let mut left = &data[..data.len().min(self.send_room())];
+        let mut left = &data[..self.takes(data.len())];
         let mut taken = self.fill_tail(pool, left);
         left = &left[taken..];
         while !left.is_empty() {
@@ -183,11 +200,20 @@ impl Connection {
             return;
         }
         // A good part of the buffer, however small that is.
-        let enough = (self.snd.mss as usize * 16).min(self.send_limit() as usize / 2);
+        let most = self.send_limit().min(self.config.unsent_buffer);
+        let enough = (self.snd.mss as usize * 16).min(most as usize / 2);
         if self.state.can_send() && self.send_room() >= enough.max(1) {
             self.wants_room = false;
             self.events.writable = true;
         }
+    }
+
+    /// Whether the application is to be told of room: sending what had not been
+    /// sent makes some, too.
+    #[inline]
+    #[must_use]
+    pub const fn has_room_to_tell(&self) -> bool {
+        self.events.writable
     }
 
     /// Whether the application was refused room or a frame and has not been

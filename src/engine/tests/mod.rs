@@ -5,6 +5,7 @@ mod jumbo;
 mod listening;
 mod messages;
 mod stopping;
+mod streams;
 mod unread;
 mod waking;
 

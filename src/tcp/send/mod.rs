@@ -160,6 +160,11 @@ impl Send {
         self.queued
     }
 
+    /// Bytes queued that have not been sent once.
+    pub fn unsent(&self) -> u32 {
+        self.tail.distance(self.nxt).max(0) as u32
+    }
+
     /// Behind the last segment queued.
     pub const fn tail(&self) -> SeqNumber {
         self.tail
