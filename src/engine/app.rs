@@ -73,7 +73,8 @@ pub trait Application {
         let _ = (cx, flow, token);
     }
 
-    /// Called in every turn, after what arrived has been told and before what
+    /// Called in every turn, of which a spinning engine makes one at least every
+    /// two microseconds, after what arrived has been told and before what
     /// is to leave is sent: for what the application looks at by itself, such
     /// as a clock. Not called while the engine sleeps.
     #[inline]
