@@ -360,6 +360,16 @@ fn an_own_address_is_taken_whole() {
     assert_eq!(bench.left(&arp), NOT_OURS());
     let any = bench.frames.udp(OWN6.into(), 5, 1, b"x");
     assert_eq!(bench.taken(&any), OURS());
+
+    // The program knows one of the addresses without looking it up: whichever
+    // that is comes and goes as the others do.
+    bench.steering.own_address(OWN4.into()).unwrap();
+    bench.steering.disown_address(OWN6.into()).unwrap();
+    assert_eq!(bench.left(&any), NOT_OURS());
+    let any = bench.frames.udp(OWN4.into(), 5, 1, b"x");
+    assert_eq!(bench.taken(&any), OURS());
+    bench.steering.disown_address(OWN4.into()).unwrap();
+    assert_eq!(bench.left(&any), NOT_OURS());
     bench.close();
 }
 

@@ -22,6 +22,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/st
 
 const TAKE_ALL: u32 = 1;
 const HAVE_ADDRESSES: u32 = 2;
+const HAVE_FIRST: u32 = 4;
 const VLAN_ANY: u32 = 0xffff;
 const COUNTERS: usize = 8;
 
@@ -54,6 +55,8 @@ pub struct SteeringOptions {
 struct Config {
     flags: u32,
     vlan: u32,
+    first: [u8; 16],
+    first_entry: AddressEntry,
 }
 
 /// `struct address_entry` of the program.
@@ -368,6 +371,8 @@ impl KernelMaps {
                     VlanPolicy::Only(id) => u32::from(id & 0xfff),
                     VlanPolicy::Any => VLAN_ANY,
                 },
+                first: [0; 16],
+                first_entry: AddressEntry { slot: 0, own: 0 },
             },
             settings: Array::try_from(take_map(ebpf, "settings")?).map_err(map_error)?,
             addresses: HashMap::try_from(take_map(ebpf, "addresses")?).map_err(map_error)?,
@@ -390,12 +395,28 @@ impl Maps for KernelMaps {
             slot,
             own: own.into(),
         };
-        self.addresses
-            .insert(map_key(address), entry, 0)
-            .map_err(map_error)
+        let key = map_key(address);
+        self.addresses.insert(key, entry, 0).map_err(map_error)?;
+        let known = self.config.flags & HAVE_FIRST != 0;
+        if known && self.config.first != key {
+            return Ok(());
+        }
+        // The program may read while this is written: first what it means, and
+        // only then that it means something.
+        if !known {
+            self.config.first = key;
+        }
+        self.config.first_entry = entry;
+        self.write_config()?;
+        self.config.flags |= HAVE_FIRST;
+        self.write_config()
     }
 
     fn remove_address(&mut self, address: IpAddr) -> Result<(), XdpError> {
+        if self.config.first == map_key(address) {
+            self.config.flags &= !HAVE_FIRST;
+            self.write_config()?;
+        }
         self.addresses.remove(&map_key(address)).map_err(map_error)
     }
 

@@ -43,24 +43,32 @@ static long (*const redirect_map)(void *map, u64 key, u64 flags) = (void *)51;
 #define NET16(x) ((u16)(x))
 #endif
 
-// What is taken, set by the process.
-struct config {
-	u32 flags;
-	u32 vlan; // VLAN_ANY, VLAN_NONE, or the only identifier that is ours
-};
-#define TAKE_ALL 1u
-#define HAVE_ADDRESSES 2u
-#define VLAN_ANY 0xffffu
-#define VLAN_NONE 0u
-
 // An address that claims refer to: IPv4 as ::ffff:a.b.c.d.
 struct address {
-	u8 bytes[16];
+	union {
+		u8 bytes[16];
+		u64 words[2];
+	};
 };
 struct address_entry {
 	u32 slot; // index of its port bitmap
 	u32 own; // not zero: every frame for it is ours
 };
+
+// What is taken, set by the process.
+struct config {
+	u32 flags;
+	u32 vlan; // VLAN_ANY, VLAN_NONE, or the only identifier that is ours
+	// One of the addresses, and its entry: most have no other, and hashing
+	// costs more than all the rest of this program.
+	struct address first;
+	struct address_entry first_entry;
+};
+#define TAKE_ALL 1u
+#define HAVE_ADDRESSES 2u
+#define HAVE_FIRST 4u
+#define VLAN_ANY 0xffffu
+#define VLAN_NONE 0u
 
 // Ports are bits. A slot is one address's ports, 1024 words for TCP and then
 // 1024 for UDP; slot 0 holds the claims that name no address.
@@ -181,10 +189,14 @@ INLINE void map_ipv4(struct address *to, const u8 *from)
 	__builtin_memcpy(to->bytes + 12, from, 4);
 }
 
-INLINE struct address_entry *find_address(const struct config *config, const struct address *address)
+INLINE const struct address_entry *find_address(const struct config *config,
+						const struct address *address)
 {
 	if (!(config->flags & HAVE_ADDRESSES))
 		return NULL;
+	if ((config->flags & HAVE_FIRST) && address->words[0] == config->first.words[0] &&
+	    address->words[1] == config->first.words[1])
+		return &config->first_entry;
 	return map_lookup(&addresses, address);
 }
 
@@ -199,7 +211,7 @@ INLINE int port_claimed(u32 slot, u8 protocol, u16 port)
 // Is this local (protocol, address, port) ours?
 INLINE int claimed(const struct config *config, const struct address *local, u8 protocol, u16 port)
 {
-	struct address_entry *entry;
+	const struct address_entry *entry;
 
 	if (port_claimed(0, protocol, port))
 		return 1;
@@ -209,7 +221,7 @@ INLINE int claimed(const struct config *config, const struct address *local, u8 
 
 INLINE int is_own(const struct config *config, const struct address *address)
 {
-	struct address_entry *entry = find_address(config, address);
+	const struct address_entry *entry = find_address(config, address);
 
 	return entry && entry->own;
 }
