@@ -1,6 +1,6 @@
 //! `fullbore bench rr`: latency of requests and responses.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -63,7 +63,8 @@ struct Asked {
 struct Client {
     shared: Arc<Shared>,
     connections: Vec<Asked>,
-    by_flow: HashMap<Flow, usize>,
+    /// Which connection a flow is, by the flow's place.
+    by_flow: Vec<usize>,
     request: Vec<u8>,
     response: usize,
     /// Time between two requests of the open loop, and when the next is due.
@@ -80,7 +81,7 @@ impl Client {
         Self {
             shared: Arc::clone(shared),
             connections: (0..many).map(|_| Asked::default()).collect(),
-            by_flow: HashMap::new(),
+            by_flow: Vec::new(),
             request: vec![0x5a; args.request.get() as usize],
             response: args.response.get() as usize,
             every: args
@@ -119,11 +120,18 @@ impl Client {
         }
     }
 
-    fn record(&mut self, at: Instant) {
+    /// Which connection `flow` is.
+    fn number(&self, flow: Flow) -> Option<usize> {
+        let n = *self.by_flow.get(flow.index())?;
+        (self.connections.get(n)?.flow == Some(flow)).then_some(n)
+    }
+
+    /// Notes the answer to what was asked at `at`; the time that it is.
+    fn record(&mut self, at: Instant) -> Instant {
         let now = Instant::now();
         if self.warm_up > 0 {
             self.warm_up -= 1;
-            return;
+            return now;
         }
         let latencies = &mut self.latencies;
         latencies.first.get_or_insert(at);
@@ -131,6 +139,7 @@ impl Client {
         let nanos = (now - at).as_nanos() as u64;
         latencies.answers.saturating_record(nanos);
         self.shared.done.fetch_add(1, Ordering::Relaxed);
+        now
     }
 
     fn give(&mut self) {
@@ -155,7 +164,9 @@ impl Application for Client {
             match cx.connect((SERVER, PORT).into()) {
                 Ok(flow) => {
                     self.connections[n].flow = Some(flow);
-                    self.by_flow.insert(flow, n);
+                    let places = self.by_flow.len().max(flow.index() + 1);
+                    self.by_flow.resize(places, usize::MAX);
+                    self.by_flow[flow.index()] = n;
                 }
                 Err(_) => self.shared.broken.store(true, Ordering::Relaxed),
             }
@@ -166,7 +177,7 @@ impl Application for Client {
         cx.set_nodelay(flow, true);
         if self.every.is_some() {
             self.due.get_or_insert_with(Instant::now);
-        } else if let Some(&n) = self.by_flow.get(&flow) {
+        } else if let Some(n) = self.number(flow) {
             self.ask(cx, n, Instant::now());
         }
     }
@@ -193,7 +204,7 @@ impl Application for Client {
     }
 
     fn readable(&mut self, cx: &mut Context<'_, ()>, flow: Flow) {
-        let Some(&n) = self.by_flow.get(&flow) else {
+        let Some(n) = self.number(flow) else {
             return;
         };
         while let Some(bytes) = cx.recv_chunk(flow).map(<[u8]>::len) {
@@ -205,16 +216,16 @@ impl Application for Client {
                 let Some(at) = asked.at.pop_front() else {
                     break;
                 };
-                self.record(at);
+                let now = self.record(at);
                 if self.every.is_none() && !self.shared.enough.load(Ordering::Relaxed) {
-                    self.ask(cx, n, Instant::now());
+                    self.ask(cx, n, now);
                 }
             }
         }
     }
 
     fn writable(&mut self, cx: &mut Context<'_, ()>, flow: Flow) {
-        if let Some(&n) = self.by_flow.get(&flow) {
+        if let Some(n) = self.number(flow) {
             self.push(cx, n);
         }
     }
@@ -239,13 +250,14 @@ impl Application for Client {
 struct Server {
     request: usize,
     response: Vec<u8>,
-    /// By connection: bytes of the current request, and of answers to send.
-    flows: HashMap<Flow, (usize, usize)>,
+    /// By the connection's place: bytes of the current request, and of answers
+    /// to send.
+    flows: Vec<(usize, usize)>,
 }
 
 impl Server {
     fn push(&mut self, cx: &mut Context<'_, ()>, flow: Flow) {
-        let Some((_, unsent)) = self.flows.get_mut(&flow) else {
+        let Some((_, unsent)) = self.flows.get_mut(flow.index()) else {
             return;
         };
         while *unsent > 0 {
@@ -274,7 +286,9 @@ impl Application for Server {
         _: SocketAddr,
     ) -> bool {
         cx.set_nodelay(flow, true);
-        self.flows.insert(flow, (0, 0));
+        let places = self.flows.len().max(flow.index() + 1);
+        self.flows.resize(places, (0, 0));
+        self.flows[flow.index()] = (0, 0);
         true
     }
 
@@ -284,10 +298,12 @@ impl Application for Server {
             cx.recv_consume(flow, n);
             total += n;
         }
-        if let Some((got, unsent)) = self.flows.get_mut(&flow) {
+        if let Some((got, unsent)) = self.flows.get_mut(flow.index()) {
             *got += total;
-            *unsent += *got / self.request * self.response.len();
-            *got %= self.request;
+            while *got >= self.request {
+                *got -= self.request;
+                *unsent += self.response.len();
+            }
         }
         self.push(cx, flow);
     }
@@ -296,9 +312,7 @@ impl Application for Server {
         self.push(cx, flow);
     }
 
-    fn closed(&mut self, _: &mut Context<'_, ()>, flow: Flow, _: Reason) {
-        self.flows.remove(&flow);
-    }
+    fn closed(&mut self, _: &mut Context<'_, ()>, _: Flow, _: Reason) {}
 }
 
 /// `fullbore bench rr`.
@@ -308,7 +322,7 @@ pub fn rr(args: &RrArgs) -> Result<(), Failure> {
     let server = |_| Server {
         request: args.request.get() as usize,
         response: vec![0xa5; args.response.get() as usize],
-        flows: HashMap::new(),
+        flows: Vec::new(),
     };
     let server = ends.start(End::Server, &ends.node(End::Server)?, server)?;
     let client = |_| Client::new(args, &shared);
