@@ -52,8 +52,8 @@ pub struct EngineConfig {
     pub drain: Duration,
     /// What to do when there is nothing to do.
     pub idle: Idle,
-    /// Under a stream of packets, the least time between two looks at the
-    /// receive ring: a reader that looks at each packet alone takes the
+    /// Under a stream of packets (4 Gbit/s), the least time between two looks at
+    /// the receive ring: a reader that looks at each packet alone takes the
     /// ring's memory away from its writer. Zero looks at once.
     pub pace: Duration,
 }

@@ -16,8 +16,9 @@ const HEALTH: Duration = Duration::from_millis(200);
 /// How long an engine that has nothing to do looks only for what may come from
 /// others, before it makes a whole turn again.
 const GLANCE: Duration = Duration::from_micros(2);
-/// A stream of packets is as many as this in [`STREAM_WINDOW`].
-const STREAM_PACKETS: usize = 32;
+/// A stream is as many bytes as this in [`STREAM_WINDOW`]: 4 Gbit/s. Small
+/// packets, which somebody may be waiting for, do not come to that.
+const STREAM_BYTES: usize = 48 << 10;
 const STREAM_WINDOW: Duration = Duration::from_micros(100);
 
 /// How an engine ended.
@@ -83,20 +84,30 @@ fn pin(core: usize) -> bool {
         .is_some_and(core_affinity::set_for_current)
 }
 
-/// Whether packets come in a stream, by how many came lately.
+/// Whether bytes come in a stream, by how many came lately.
 struct Stream {
     since: Instant,
-    packets: usize,
+    bytes: usize,
     flows: bool,
 }
 
 impl Stream {
-    fn count(&mut self, now: Instant, packets: usize) {
-        self.packets += packets;
+    const fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            bytes: 0,
+            flows: false,
+        }
+    }
+
+    fn count(&mut self, now: Instant, bytes: usize) {
+        self.bytes += bytes;
         if now.since(self.since) >= STREAM_WINDOW {
-            self.flows = self.packets >= STREAM_PACKETS;
+            // A thread that was kept from its core finds more than it missed.
+            let windows = now.since(self.since).as_nanos() / STREAM_WINDOW.as_nanos();
+            self.flows = self.bytes as u128 >= STREAM_BYTES as u128 * windows;
             self.since = now;
-            self.packets = 0;
+            self.bytes = 0;
         }
     }
 }
@@ -112,11 +123,7 @@ impl<L: Link, A: Application> Engine<L, A> {
         let mut now = clock.now();
         let mut last_work = now;
         let mut health_at = now + HEALTH;
-        let mut stream = Stream {
-            since: now,
-            packets: 0,
-            flows: false,
-        };
+        let mut stream = Stream::new(now);
         loop {
             let turn = self.turn(now);
             if turn.stopped {
@@ -131,7 +138,7 @@ impl<L: Link, A: Application> Engine<L, A> {
                 }
                 health_at = now + HEALTH;
             }
-            stream.count(now, turn.received);
+            stream.count(now, turn.received_bytes);
             if turn.worked {
                 last_work = now;
             }
@@ -199,5 +206,32 @@ impl<L: Link, A: Application> Engine<L, A> {
             slept.map_err(RunError::Wait)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `each` bytes every `step`, for a millisecond: whether that is a stream.
+    fn flows(step: Duration, each: usize) -> bool {
+        let mut now = Instant::ZERO;
+        let mut stream = Stream::new(now);
+        while now < Instant::from_millis(1) {
+            now += step;
+            stream.count(now, each);
+        }
+        stream.flows
+    }
+
+    #[test]
+    fn full_frames_in_a_row_are_a_stream_and_small_or_sparse_ones_are_not() {
+        let us = Duration::from_micros;
+        assert!(flows(us(1), 1514));
+        assert!(flows(us(5), 5 * 1514));
+        assert!(!flows(us(1), 130));
+        assert!(!flows(us(12), 1514));
+        // Once in a while a lot is none either.
+        assert!(!flows(us(500), 64 * 1514));
     }
 }

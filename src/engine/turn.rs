@@ -60,6 +60,8 @@ pub struct Turn {
     pub worked: bool,
     /// Packets received.
     pub received: usize,
+    /// Bytes in them.
+    pub received_bytes: usize,
     /// When the next turn is wanted, if nothing arrives before.
     pub next: Option<Instant>,
     /// The engine has stopped: no further turn does anything.
@@ -183,6 +185,7 @@ impl<L: Link, A: Application> Engine<L, A> {
             return Turn {
                 worked: false,
                 received: 0,
+                received_bytes: 0,
                 next: None,
                 stopped: true,
             };
@@ -194,7 +197,7 @@ impl<L: Link, A: Application> Engine<L, A> {
             self.exchange(now);
             self.with(|app, cx| app.start(cx));
         }
-        let received = self.receive(now);
+        let (received, received_bytes) = self.receive(now);
         self.core.stack.relieve(&mut self.core.pool);
         let mut worked = received > 0;
         worked |= self.take_handed(now);
@@ -215,19 +218,22 @@ impl<L: Link, A: Application> Engine<L, A> {
         Turn {
             worked,
             received,
+            received_bytes,
             next: self.next_turn(now),
             stopped: self.life == Life::Stopped,
         }
     }
 
-    fn receive(&mut self, now: Instant) -> usize {
+    /// Receives a batch; answers how many packets and bytes.
+    fn receive(&mut self, now: Instant) -> (usize, usize) {
         let core = &mut self.core;
         // Unless some have been found since the last turn.
         if self.rx.is_empty() {
             self.link
                 .receive(now, &mut core.pool, &mut self.rx, self.config.batch);
         }
-        let received = self.rx.len();
+        let bytes = self.rx.iter().map(Packet::len).sum();
+        let received = (self.rx.len(), bytes);
         if self.life.is_reclaiming() {
             // Nobody is left to answer, and each answer would be one more
             // frame to wait for.
