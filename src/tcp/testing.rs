@@ -78,8 +78,6 @@ pub struct End {
     pub ecn: Vec<u8>,
     /// How often output was asked for.
     collected: u64,
-    /// An acknowledgement that waited for more of a stream.
-    waiting: Option<u32>,
 }
 
 const MSS: u16 = 1460;
@@ -111,7 +109,6 @@ impl End {
             log: Vec::new(),
             ecn: Vec::new(),
             collected: 0,
-            waiting: None,
         }
     }
 
@@ -163,19 +160,24 @@ impl End {
     pub fn collect(&mut self, now: Instant) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
         let Some(c) = &mut self.conn else { return out };
-        if let Some(unacked) = self.waiting.take() {
-            c.hurry_ack(unacked);
-        }
         // Half of the time as an engine does, half of it one by one.
         self.collected += 1;
         let mut queue = VecDeque::new();
         if self.collected.is_multiple_of(2) {
             c.poll_train(now, &mut self.pool, &self.template, 8, &mut queue);
         }
-        while let Some(desc) = queue
-            .pop_front()
-            .or_else(|| c.poll_transmit(now, &mut self.pool, &self.template))
-        {
+        loop {
+            let next = queue
+                .pop_front()
+                .or_else(|| c.poll_transmit(now, &mut self.pool, &self.template));
+            let Some(desc) = next else {
+                // Nothing more comes at this instant, as an engine finds with
+                // its next turn.
+                if c.waiting_ack().is_some_and(|unacked| c.hurry_ack(unacked)) {
+                    continue;
+                }
+                break;
+            };
             let frame = self.pool.tx_bytes(&desc);
             self.ecn.push(frame[self.template.eth_len() + 1] & 3);
             let bytes = frame[self.template.len()..].to_vec();
@@ -185,7 +187,6 @@ impl End {
             out.push(bytes);
             assert!(out.len() < 100_000, "an endless stream of packets");
         }
-        self.waiting = c.waiting_ack();
         out
     }
 
