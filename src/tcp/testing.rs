@@ -72,6 +72,8 @@ pub struct End {
     pub read: usize,
     pub events: Vec<Event>,
     pub closed: Option<Reason>,
+    /// Payload that a chunk has room for.
+    pub chunk: u16,
     /// Every segment sent: header and payload length.
     pub log: Vec<(Instant, Header, usize)>,
     /// The ECN bits of each of them.
@@ -106,6 +108,7 @@ impl End {
             read: usize::MAX,
             events: Vec::new(),
             closed: None,
+            chunk: u16::MAX,
             log: Vec::new(),
             ecn: Vec::new(),
             collected: 0,
@@ -119,7 +122,7 @@ impl End {
             iss: SeqNumber(u32::MAX - 20_000 + u32::from(local)),
             ts_offset: u32::MAX - 50,
             mss: MSS,
-            chunk: u16::MAX,
+            chunk: self.chunk,
             headroom: self.template.len() as u16,
             now,
         }
@@ -180,8 +183,14 @@ impl End {
             };
             let frame = self.pool.tx_bytes(&desc);
             self.ecn.push(frame[self.template.eth_len() + 1] & 3);
-            let bytes = frame[self.template.len()..].to_vec();
+            let mut bytes = frame[self.template.len()..].to_vec();
+            let mut continues = desc.continues();
             self.pool.complete(desc);
+            while continues && let Some(desc) = queue.pop_front() {
+                continues = desc.continues();
+                bytes.extend_from_slice(self.pool.tx_bytes(&desc));
+                self.pool.complete(desc);
+            }
             let (h, n) = Header::parse(&bytes).expect("what we send is valid");
             self.log.push((now, h, bytes.len() - n));
             out.push(bytes);

@@ -78,7 +78,8 @@ impl XdpLink {
         let rings = socket::bind(umem, steering, queue, options)?;
         umem.opened(rings.fd);
         let fill = options.fill.unwrap_or_else(|| {
-            socket::fill_level(rings.zero_copy, umem.fill_ring(), options.rx_ring)
+            let (fill, rx) = (umem.fill_ring(), options.rx_ring);
+            socket::fill_level(rings.zero_copy, fill, rx, rings.parts)
         });
         let mut link = Self {
             rings: Some(rings),
@@ -112,7 +113,7 @@ impl XdpLink {
     /// Whether frames may take several chunks, which the MTU asks for.
     #[must_use]
     pub fn chains(&self) -> bool {
-        self.rings.as_ref().is_some_and(|rings| rings.chains)
+        self.rings.as_ref().is_some_and(|rings| rings.parts > 1)
     }
 
     /// Whether packet memory lies in huge pages.

@@ -39,7 +39,7 @@ pub struct LinkOptions {
     /// Chunks kept with the kernel for receiving: few stay in the cache, many
     /// outlast a longer pause. At most the fill ring's entries. If not given,
     /// as many as the rings hold with zero-copy, and at most 512 of them
-    /// without.
+    /// without, for each chunk that a frame may take.
     pub fill: Option<u32>,
     /// How long to wait for a queue that is just being given up.
     pub queue_wait: Duration,
@@ -63,20 +63,14 @@ impl Default for LinkOptions {
 /// the kernel's own. With zero-copy they have nowhere else to wait, and the
 /// NIC keeps as many chunks as its own ring has entries before the first frame
 /// comes; so all that the rings hold.
-pub(super) const fn fill_level(zero_copy: bool, fill_ring: u32, rx_ring: u32) -> u32 {
-    let most = if fill_ring < rx_ring {
-        fill_ring
-    } else {
-        rx_ring
-    };
-    if zero_copy || most < COPY_FILL {
-        most
-    } else {
-        COPY_FILL
-    }
+/// `parts` is how many chunks a frame may take.
+pub(super) fn fill_level(zero_copy: bool, fill_ring: u32, rx_ring: u32, parts: u32) -> u32 {
+    let few = COPY_FILL.saturating_mul(parts);
+    let most = fill_ring.min(rx_ring);
+    if zero_copy { most } else { most.min(few) }
 }
 
-/// Few enough to stay in the cache.
+/// Frames of one chunk: few enough to stay in the cache.
 const COPY_FILL: u32 = 512;
 /// Descriptors that one wake-up of a copying socket may send. The kernel's
 /// default is 32.
@@ -94,8 +88,8 @@ pub(super) struct Rings {
     pub(super) completion: CompQueue,
     pub(super) fd: RawFd,
     pub(super) zero_copy: bool,
-    /// Frames may take several chunks.
-    pub(super) chains: bool,
+    /// Chunks that a frame may take.
+    pub(super) parts: u32,
     pub(super) umem: Arc<Umem>,
     /// Keeps the socket with `rx`; what it would do, `tx` does.
     _tx: TxQueue,
@@ -112,7 +106,8 @@ pub(super) fn bind(
     let interface = Interface::read(&steering.interface().name)?;
     interface.check_queue(queue)?;
     let frame = interface.mtu.saturating_add(FRAME_OVERHEAD);
-    let chains = frame > umem.max_frame();
+    let parts = frame.div_ceil(umem.max_frame());
+    let chains = parts > 1;
     let mut flags = BindFlags::XDP_USE_NEED_WAKEUP;
     if chains {
         flags |= BindFlags::XDP_USE_SG;
@@ -155,7 +150,7 @@ pub(super) fn bind(
         completion,
         fd,
         zero_copy,
-        chains,
+        parts,
         umem: Arc::clone(umem),
         _tx: socket,
     })
@@ -389,10 +384,12 @@ mod tests {
 
     #[test]
     fn zero_copy_keeps_all_that_the_rings_hold_with_the_driver() {
-        assert_eq!(fill_level(true, 2048, 2048), 2048);
-        assert_eq!(fill_level(true, 4096, 1024), 1024);
-        assert_eq!(fill_level(false, 2048, 2048), 512);
-        assert_eq!(fill_level(false, 256, 2048), 256);
-        assert_eq!(fill_level(false, 2048, 64), 64);
+        assert_eq!(fill_level(true, 2048, 2048, 1), 2048);
+        assert_eq!(fill_level(true, 4096, 1024, 3), 1024);
+        assert_eq!(fill_level(false, 2048, 2048, 1), 512);
+        assert_eq!(fill_level(false, 256, 2048, 1), 256);
+        assert_eq!(fill_level(false, 2048, 64, 1), 64);
+        assert_eq!(fill_level(false, 2048, 2048, 3), 1536);
+        assert_eq!(fill_level(false, 2048, 2048, 37), 2048);
     }
 }
