@@ -136,12 +136,20 @@ impl Connection {
         };
     }
 
-    /// What of a segment of `whole` bytes a chunk takes.
-    const fn chunk_size(&self, whole: u16) -> u16 {
+    /// What of a segment of `whole` bytes a chunk is to take: all that it can,
+    /// for fewer chunks cost less than fewer segments; but equal parts where
+    /// more than a fifth of the segment would be left unused.
+    fn chunk_size(&self, whole: u16) -> u16 {
         if whole <= self.chunk {
-            whole
-        } else {
+            return whole;
+        }
+        let options = self.options_len();
+        let (all, each) = (whole - options, self.chunk - options);
+        let parts = all / each;
+        if u32::from(parts * each) * 5 >= u32::from(all) * 4 {
             self.chunk
+        } else {
+            all / (parts + 1) + options
         }
     }
 

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use super::testing::{Pair, pattern};
 use super::*;
+use crate::time::Instant;
+use crate::wire::tcp::Header;
 
 const SEC: Duration = Duration::from_secs(1);
 
