@@ -2,8 +2,6 @@ use std::time::Duration;
 
 use super::testing::{Pair, pattern};
 use super::*;
-use crate::time::Instant;
-use crate::wire::tcp::Header;
 
 const SEC: Duration = Duration::from_secs(1);
 
@@ -177,66 +175,6 @@ fn a_reported_path_is_taken_at_once_and_is_no_congestion() {
         "{k:?}"
     );
     assert!(i.cwnd >= before.cwnd, "{i:?}");
-    p.finish();
-}
-
-/// A connection whose sender glues segments from chunks of 400 bytes.
-fn glueing(mtu_probing: MtuProbing) -> Pair {
-    let mut p = Pair::new(probing(mtu_probing), Config::default());
-    p.a.chunk = 400;
-    p.connect();
-    p.run(Duration::from_millis(100));
-    p
-}
-
-fn longest(log: &[(Instant, Header, usize)]) -> usize {
-    log.iter().map(|l| l.2).max().unwrap_or(0)
-}
-
-#[test]
-fn segments_are_glued_up_to_what_path_and_peer_take() {
-    let mut p = glueing(MtuProbing::Off);
-    received(&mut p, 20 * SEC, 400_000);
-    // Of 1448 bytes, three chunks with 388 of payload each.
-    assert_eq!(longest(&p.a.log), 3 * 388);
-    let bytes: usize = p.a.log.iter().map(|l| l.2).sum();
-    assert_eq!(bytes, 400_000, "nothing comes twice");
-    let few = p.a.log.iter().filter(|l| l.2 == 3 * 388).count();
-    assert!(few * 3 * 388 > 100_000, "{few}");
-    p.finish();
-}
-
-#[test]
-fn what_was_glued_goes_again_in_what_the_path_takes() {
-    for (path, after) in [(900, 2 * 388), (700, 388), (300, 288)] {
-        let mut p = glueing(MtuProbing::Off);
-        p.a.to_send = pattern(400_000);
-        p.run(Duration::from_millis(60));
-        // With a header and timestamps.
-        p.black_hole = usize::from(path) + 20;
-        p.run(Duration::from_millis(9));
-        let una = p.a.c().snd.una;
-        assert!(una.lt(p.a.c().snd.nxt));
-        let (now, n) = (p.now, p.a.log.len());
-        p.a.c().handle_path_mtu(now, path, una);
-        p.settle();
-        let again = &p.a.log[n..];
-        assert!(!again.is_empty() && again[0].1.seq == una, "{path}");
-        received(&mut p, 20 * SEC, 400_000);
-        assert_eq!(longest(&p.a.log[n..]), after, "{path}");
-        let k = p.a.c().info().counters;
-        assert_eq!((k.timeouts, k.recoveries), (0, 0), "{path}: {k:?}");
-        p.finish();
-    }
-}
-
-#[test]
-fn a_black_hole_ends_glueing() {
-    let mut p = glueing(MtuProbing::BlackHole);
-    p.black_hole = 500;
-    received(&mut p, 60 * SEC, 400_000);
-    let n = p.a.log.len();
-    assert_eq!(longest(&p.a.log[n / 2..]), 388);
     p.finish();
 }
 
