@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use super::testing::{Pair, pattern};
 use super::*;
+use crate::time::Instant;
+use crate::wire::tcp::Header;
 
 const SEC: Duration = Duration::from_secs(1);
 
@@ -175,6 +177,33 @@ fn a_reported_path_is_taken_at_once_and_is_no_congestion() {
         "{k:?}"
     );
     assert!(i.cwnd >= before.cwnd, "{i:?}");
+    p.finish();
+}
+
+/// A connection whose sender glues segments from chunks of 400 bytes.
+fn glueing(mtu_probing: MtuProbing) -> Pair {
+    let mut p = Pair::new(probing(mtu_probing), Config::default());
+    p.a.chunk = 400;
+    p.a.trains = true;
+    p.connect();
+    p.run(Duration::from_millis(100));
+    p
+}
+
+fn longest(log: &[(Instant, Header, usize)]) -> usize {
+    log.iter().map(|l| l.2).max().unwrap_or(0)
+}
+
+#[test]
+fn segments_are_glued_up_to_what_path_and_peer_take() {
+    let mut p = glueing(MtuProbing::Off);
+    received(&mut p, 20 * SEC, 400_000);
+    // Of 1448 bytes, three chunks with 388 of payload each.
+    assert_eq!(longest(&p.a.log), 3 * 388);
+    let bytes: usize = p.a.log.iter().map(|l| l.2).sum();
+    assert_eq!(bytes, 400_000, "nothing comes twice");
+    let few = p.a.log.iter().filter(|l| l.2 == 3 * 388).count();
+    assert!(few * 3 * 388 > 100_000, "{few}");
     p.finish();
 }
 

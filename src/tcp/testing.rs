@@ -72,6 +72,8 @@ pub struct End {
     pub read: usize,
     pub events: Vec<Event>,
     pub closed: Option<Reason>,
+    /// All new data that can goes in trains.
+    pub trains: bool,
     /// Payload that a chunk has room for.
     pub chunk: u16,
     /// Every segment sent: header and payload length.
@@ -108,6 +110,7 @@ impl End {
             read: usize::MAX,
             events: Vec::new(),
             closed: None,
+            trains: false,
             chunk: u16::MAX,
             log: Vec::new(),
             ecn: Vec::new(),
@@ -170,6 +173,9 @@ impl End {
             c.poll_train(now, &mut self.pool, &self.template, 8, &mut queue);
         }
         loop {
+            if self.trains && queue.is_empty() {
+                c.poll_train(now, &mut self.pool, &self.template, 8, &mut queue);
+            }
             let next = queue
                 .pop_front()
                 .or_else(|| c.poll_transmit(now, &mut self.pool, &self.template));
