@@ -78,6 +78,38 @@ impl Nanos {
     pub const ZERO: Self = Self(0);
     /// One nanosecond.
     pub const LEAST: Self = Self(1);
+    /// The longest time there is.
+    pub const MOST: Self = Self(u64::MAX);
+
+    /// `n` seconds.
+    #[must_use]
+    pub const fn from_secs(n: u64) -> Self {
+        Self(n.saturating_mul(1_000_000_000))
+    }
+
+    /// The sum.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// `n` times as long.
+    #[must_use]
+    pub const fn times(self, n: u64) -> Self {
+        Self(self.0.saturating_mul(n))
+    }
+
+    /// `num / den` of it, rounded down. `den` is not zero.
+    #[must_use]
+    pub const fn part(self, num: u64, den: u64) -> Self {
+        Self(self.0.saturating_mul(num) / den)
+    }
+
+    /// How far apart the two are.
+    #[must_use]
+    pub const fn abs_diff(self, other: Self) -> Self {
+        Self(self.0.abs_diff(other.0))
+    }
 }
 
 impl From<Duration> for Nanos {

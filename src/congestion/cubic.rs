@@ -14,14 +14,15 @@ use crate::time::Instant;
 /// in range.
 const MAX_NANOS: u64 = 1 << 43;
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Cubic {
     /// The window at which the last loss happened, in bytes; lowered by fast
     /// convergence. Zero when there is none to return to.
     w_max: u32,
     /// The window when the threshold was last set.
     cwnd_prior: u32,
-    epoch: Option<Epoch>,
+    // Apart: who sends little has none.
+    epoch: Option<Box<Epoch>>,
     /// Not for CUBIC as the RFC has it.
     tolerance: Option<Tolerance>,
 }
@@ -64,7 +65,7 @@ impl Cubic {
         let w_max = self.w_max;
         let epoch = self
             .epoch
-            .get_or_insert_with(|| Epoch::new(window, w_max, a.now));
+            .get_or_insert_with(|| Box::new(Epoch::new(window, w_max, a.now)));
         epoch.last_ack = epoch.last_ack.max(a.now);
         let t = a.now.since(epoch.start);
 

@@ -8,14 +8,28 @@
 use std::time::Duration;
 
 use super::AckSample;
-use crate::time::Nanos;
 
-const MIN_RTT_THRESH: Duration = Duration::from_millis(4);
-const MAX_RTT_THRESH: Duration = Duration::from_millis(16);
+const MIN_RTT_THRESH: Ticks = ticks(Duration::from_millis(4));
+const MAX_RTT_THRESH: Ticks = ticks(Duration::from_millis(16));
 const MIN_RTT_DIVISOR: u32 = 8;
-const N_RTT_SAMPLE: u32 = 8;
+const N_RTT_SAMPLE: u8 = 8;
 const CSS_GROWTH_DIVISOR: u32 = 4;
-const CSS_ROUNDS: u32 = 5;
+const CSS_ROUNDS: u8 = 5;
+
+/// Round-trip times in units of 1.024 us, up to 73 minutes: every connection
+/// keeps a few. Zero before there is any.
+type Ticks = u32;
+
+const fn ticks(rtt: Duration) -> Ticks {
+    let ticks = rtt.as_nanos() >> 10;
+    if ticks == 0 {
+        1
+    } else if ticks > Ticks::MAX as u128 {
+        Ticks::MAX
+    } else {
+        ticks as Ticks
+    }
+}
 
 /// How slow start goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +48,7 @@ enum Phase {
     SlowStart,
     /// Conservative slow start, with the round-trip time that led to it and
     /// the rounds spent in it.
-    Css { baseline: Nanos, rounds: u32 },
+    Css { baseline: Ticks, rounds: u8 },
     /// Only the first slow start of a connection is watched.
     Done,
 }
@@ -42,11 +56,10 @@ enum Phase {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct HyStart {
     phase: Phase,
-    /// Smallest round-trip time of the previous round and of this one; zero
-    /// before there is any.
-    last_min: Nanos,
-    current_min: Nanos,
-    samples: u32,
+    /// Smallest round-trip time of the previous round and of this one.
+    last_min: Ticks,
+    current_min: Ticks,
+    samples: u8,
 }
 
 impl HyStart {
@@ -59,9 +72,9 @@ impl HyStart {
             return Pace::Exit;
         }
         if let Some(rtt) = a.rtt {
-            let rtt = Nanos::from(rtt).max(Nanos::LEAST);
+            let rtt = ticks(rtt);
             self.current_min = match self.current_min {
-                Nanos::ZERO => rtt,
+                0 => rtt,
                 least => least.min(rtt),
             };
             self.samples = self.samples.saturating_add(1);
@@ -94,17 +107,17 @@ impl HyStart {
     }
 
     fn judge(&mut self) {
-        if self.current_min == Nanos::ZERO {
+        if self.current_min == 0 {
             return;
         }
         match self.phase {
             Phase::SlowStart => {
-                if self.last_min == Nanos::ZERO {
+                let last = self.last_min;
+                if last == 0 {
                     return;
                 }
-                let last = Duration::from(self.last_min);
                 let rise = (last / MIN_RTT_DIVISOR).clamp(MIN_RTT_THRESH, MAX_RTT_THRESH);
-                if Duration::from(self.current_min) >= last.saturating_add(rise) {
+                if self.current_min >= last.saturating_add(rise) {
                     self.phase = Phase::Css {
                         baseline: self.current_min,
                         rounds: 0,

@@ -117,11 +117,12 @@ pub struct AckSample {
     pub round_start: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum State {
     Reno(Reno),
     Cubic(Cubic),
-    Westwood(Westwood),
+    // Apart: the others are small.
+    Westwood(Box<Westwood>),
 }
 
 impl State {
@@ -130,13 +131,13 @@ impl State {
             Algorithm::Reno => Self::Reno(Reno::default()),
             Algorithm::Cubic => Self::Cubic(Cubic::default()),
             Algorithm::Tolerant => Self::Cubic(Cubic::tolerant()),
-            Algorithm::Westwood => Self::Westwood(Westwood::default()),
+            Algorithm::Westwood => Self::Westwood(Box::default()),
         }
     }
 }
 
 /// What [`Controller::undo`] puts back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Saved {
     cwnd: u32,
     ssthresh: u32,
@@ -423,7 +424,7 @@ impl Controller {
         let saved = Saved {
             cwnd: self.window.cwnd,
             ssthresh: self.window.ssthresh,
-            state: self.state,
+            state: self.state.clone(),
             hystart: self.hystart,
         };
         match &mut self.saved {

@@ -2,14 +2,14 @@
 //! threshold over the acknowledgments of one recovery.
 
 /// The state of one fast recovery. All quantities are bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Prr {
     smss: u32,
     ssthresh: u32,
     /// Data in flight when recovery began.
-    recover_fs: u64,
-    delivered: u64,
-    out: u64,
+    recover_fs: u32,
+    delivered: u32,
+    out: u32,
     cwnd: u32,
 }
 
@@ -39,8 +39,9 @@ impl Prr {
         newly_acked: u32,
         in_flight: u32,
     ) -> Self {
-        let recover_fs =
-            u64::from(outstanding.saturating_sub(sacked_before)) + u64::from(newly_acked);
+        let recover_fs = outstanding
+            .saturating_sub(sacked_before)
+            .saturating_add(newly_acked);
         Self {
             smss: smss.max(1),
             ssthresh,
@@ -58,24 +59,19 @@ impl Prr {
         if delivered == 0 {
             return self.cwnd;
         }
-        self.delivered += u64::from(delivered);
+        self.delivered = self.delivered.saturating_add(delivered);
         let ssthresh = u64::from(self.ssthresh);
         let flight = u64::from(in_flight);
         let smss = u64::from(self.smss);
         let mut send = if flight > ssthresh {
             // In proportion: by the end, ssthresh in flight.
-            let share = u128::from(self.delivered) * u128::from(ssthresh);
-            let share = share.div_ceil(u128::from(self.recover_fs));
-            u64::try_from(share)
-                .unwrap_or(u64::MAX)
-                .saturating_sub(self.out)
+            let share = u64::from(self.delivered) * ssthresh;
+            let share = share.div_ceil(u64::from(self.recover_fs));
+            share.saturating_sub(u64::from(self.out))
         } else {
             // More was lost than the reduction asks for: conserve what is in
             // flight, and catch up by slow start while all goes well.
-            let mut send = self
-                .delivered
-                .saturating_sub(self.out)
-                .max(u64::from(delivered));
+            let mut send = u64::from(self.delivered.saturating_sub(self.out).max(delivered));
             if safe {
                 send += smss;
             }
@@ -97,7 +93,7 @@ impl Prr {
 
     /// `bytes` of payload were sent or sent again.
     pub fn on_sent(&mut self, bytes: u32) {
-        self.out += u64::from(bytes);
+        self.out = self.out.saturating_add(bytes);
     }
 
     /// The congestion window as last computed.

@@ -243,9 +243,14 @@ impl<L: Link, A: Application> Engine<L, A> {
             return received;
         }
         let tx = &mut self.tx;
+        let mut rx = self.rx.drain(..);
+        let mut foresight = core.stack.begin_foresight(&core.pool, rx.as_slice());
         match &self.handover {
             None => {
-                for packet in self.rx.drain(..) {
+                while let Some(packet) = rx.next() {
+                    if let Some(foresight) = &mut foresight {
+                        core.stack.foresee(foresight, &core.pool, rx.as_slice());
+                    }
                     if packet.continues() || !self.parts.is_empty() {
                         if core.gather(packet, &mut self.parts) {
                             let _ = core.stack.receive_chain(
@@ -264,7 +269,10 @@ impl<L: Link, A: Application> Engine<L, A> {
             }
             Some(handover) => {
                 let hops = handover.others();
-                for packet in self.rx.drain(..) {
+                while let Some(packet) = rx.next() {
+                    if let Some(foresight) = &mut foresight {
+                        core.stack.foresee(foresight, &core.pool, rx.as_slice());
+                    }
                     if packet.continues() || !self.parts.is_empty() {
                         if core.gather(packet, &mut self.parts) {
                             core.receive_chain_in_ring(&mut self.parts, tx, handover, hops);
@@ -343,6 +351,7 @@ impl<L: Link, A: Application> Engine<L, A> {
             core.stack.iface.handle_timeout(now);
         }
         core.stack.retry_routes();
+        core.stack.trim(now);
         core.timers.expire(now, &mut due);
         let worked = !due.is_empty();
         for index in due.drain(..) {
@@ -472,6 +481,7 @@ impl<L: Link, A: Application> Engine<L, A> {
             self.wheel.next_deadline(),
             core.timers.next(),
             core.stack.iface.poll_timeout(),
+            core.stack.rest_timeout(),
             self.link.next_event(),
             self.life.next(now),
         ]
@@ -494,6 +504,7 @@ impl<L: Link, A: Application> Engine<L, A> {
             publisher.publish_last(fill);
         } else if now.since(self.published) >= PUBLISH && publisher.publish(fill) {
             self.published = now;
+            self.core.stack.flows.settle();
         }
     }
 }

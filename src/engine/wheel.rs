@@ -8,6 +8,7 @@
 //! level tells which slots are in use; no cost depends on how many timers there
 //! are or how far the clock has moved.
 
+use crate::frame::{prefer_huge_pages, prefetch};
 use crate::time::Instant;
 
 /// Nanoseconds in a tick are two to this power: 65.5 us.
@@ -22,25 +23,36 @@ const NIL: u32 = u32::MAX;
 /// Not in any slot.
 const NOWHERE: u16 = u16::MAX;
 
+/// There is one for every connection, so it is small.
 #[derive(Clone, Copy)]
 struct Entry {
-    /// The tick at which it is due.
-    due: u64,
-    /// The tick that it was filed under; earlier than `due` if the timer was
-    /// moved to later since.
-    filed: u64,
+    /// The tick at which it is due, and in the last 16 bits the slot that it
+    /// is in: one that begins no later.
+    due_and_slot: u64,
     next: u32,
     prev: u32,
-    slot: u16,
 }
 
 const UNSET: Entry = Entry {
-    due: 0,
-    filed: 0,
+    due_and_slot: NOWHERE as u64,
     next: NIL,
     prev: NIL,
-    slot: NOWHERE,
 };
+
+impl Entry {
+    const fn due(&self) -> u64 {
+        self.due_and_slot >> TICK_BITS
+    }
+
+    const fn slot(&self) -> u16 {
+        self.due_and_slot as u16
+    }
+
+    /// `due` is at most [`LAST_TICK`].
+    const fn set(&mut self, due: u64, slot: u16) {
+        self.due_and_slot = due << TICK_BITS | slot as u64;
+    }
+}
 
 /// At most one timer for each id.
 ///
@@ -95,15 +107,16 @@ impl Wheel {
         debug_assert_ne!(id, NIL);
         let i = id as usize;
         if i >= self.entries.len() {
-            self.entries.resize(i + 1, UNSET);
+            self.grow(i + 1);
         }
         let due = self.due_tick(deadline);
         let entry = &mut self.entries[i];
-        entry.due = due;
-        if entry.slot != NOWHERE {
+        let slot = entry.slot();
+        entry.set(due, slot);
+        if slot != NOWHERE {
             // Timers are mostly moved to later, with every acknowledgment: it
-            // is enough to look again when the earlier tick has come.
-            if due >= entry.filed {
+            // is enough to look again when the earlier slot is reached.
+            if due >= self.start(usize::from(slot)) {
                 return;
             }
             self.unlink(id);
@@ -113,12 +126,29 @@ impl Wheel {
         self.file(id);
     }
 
+    #[cold]
+    fn grow(&mut self, len: usize) {
+        if len > self.entries.capacity() {
+            self.entries.reserve(len - self.entries.len());
+            prefer_huge_pages(self.entries.spare_capacity_mut());
+        }
+        self.entries.resize(len, UNSET);
+    }
+
+    /// The timer of `id` is going to be set soon.
+    #[inline]
+    pub fn prefetch(&self, id: u32) {
+        if let Some(entry) = self.entries.get(id as usize) {
+            prefetch(entry);
+        }
+    }
+
     /// Takes the timer of `id` back, if it is set.
     pub fn cancel(&mut self, id: u32) {
         if self
             .entries
             .get(id as usize)
-            .is_some_and(|e| e.slot != NOWHERE)
+            .is_some_and(|e| e.slot() != NOWHERE)
         {
             self.unlink(id);
             self.len -= 1;
@@ -140,9 +170,9 @@ impl Wheel {
             self.used[level] &= !(1 << slot);
             while id != NIL {
                 let entry = &mut self.entries[id as usize];
-                let next = entry.next;
-                entry.slot = NOWHERE;
-                if entry.due <= target {
+                let (next, due) = (entry.next, entry.due());
+                entry.set(due, NOWHERE);
+                if due <= target {
                     expired.push(id);
                     self.len -= 1;
                 } else {
@@ -175,21 +205,28 @@ impl Wheel {
     /// The first slot in use: level, slot, and the tick at which it begins.
     fn first(&self) -> Option<(usize, usize, u64)> {
         let level = self.used.iter().position(|&used| used != 0)?;
-        let slot = self.used[level].trailing_zeros();
-        let shift = level as u32 * DIGIT_BITS;
+        let digit = self.used[level].trailing_zeros() as usize;
+        Some((level, digit, self.start(level * SLOTS + digit)))
+    }
+
+    /// The tick at which a slot in use begins: its entries have the digits
+    /// above it in common with the current tick.
+    #[inline]
+    const fn start(&self, slot: usize) -> u64 {
+        let shift = (slot / SLOTS) as u32 * DIGIT_BITS;
         let above = self.tick >> (shift + DIGIT_BITS) << (shift + DIGIT_BITS);
-        Some((level, slot as usize, above | (u64::from(slot) << shift)))
+        above | ((slot % SLOTS) as u64) << shift
     }
 
     /// Puts an entry that is in no slot into the one for its tick.
     fn file(&mut self, id: u32) {
         let entry = &mut self.entries[id as usize];
-        entry.filed = entry.due;
-        let differs = (entry.due ^ self.tick) | (SLOTS as u64 - 1);
+        let due = entry.due();
+        let differs = (due ^ self.tick) | (SLOTS as u64 - 1);
         let level = (u64::BITS - 1 - differs.leading_zeros()) / DIGIT_BITS;
-        let digit = (entry.due >> (level * DIGIT_BITS)) as usize % SLOTS;
+        let digit = (due >> (level * DIGIT_BITS)) as usize % SLOTS;
         let slot = level as usize * SLOTS + digit;
-        entry.slot = slot as u16;
+        entry.set(due, slot as u16);
         entry.prev = NIL;
         entry.next = self.heads[slot];
         let next = entry.next;
@@ -202,11 +239,9 @@ impl Wheel {
 
     fn unlink(&mut self, id: u32) {
         let entry = &mut self.entries[id as usize];
-        let Entry {
-            next, prev, slot, ..
-        } = *entry;
-        entry.slot = NOWHERE;
-        let slot = slot as usize;
+        let (next, prev) = (entry.next, entry.prev);
+        let slot = usize::from(entry.slot());
+        entry.set(entry.due(), NOWHERE);
         if let Some(next) = self.entries.get_mut(next as usize) {
             next.prev = prev;
         }

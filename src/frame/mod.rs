@@ -10,9 +10,11 @@
 //! descriptor for each of its parts, one behind the other in the same queue,
 //! all but the last of which [continue](Packet::continues) in the next.
 
+mod hints;
 mod pool;
 mod region;
 
+pub use hints::{prefer_huge_pages, prefetch};
 pub use pool::{Ledger, Pool};
 pub use region::{Backing, Region};
 

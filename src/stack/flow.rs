@@ -2,13 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use slab::Slab;
-
 use super::index::Index;
+use super::slots::Slots;
 use crate::stats::TcpCounters;
-use crate::tcp::{Connection, Reason};
+use crate::tcp::{Connection, Counters, Reason};
 use crate::time::Instant;
 use crate::wire::template::Template;
+
+/// Memory kept for the list of connections in use, in their number.
+const MOST_FRESH: usize = 1024;
+/// How far ahead connections are loaded, where all are looked at.
+const AHEAD: usize = 4;
 
 /// A connection of one engine. A handle outlives its connection harmlessly:
 /// what is asked of a connection that is gone does nothing.
@@ -87,21 +91,23 @@ pub enum Phase {
 pub struct Route {
     /// The headers below TCP.
     pub template: Template,
-    /// The interface's generation that it was found in.
-    pub generation: u64,
+    /// The lower half of the interface's generation that it was found in: it is
+    /// looked up again now and then anyway.
+    pub generation: u32,
     /// When to look again.
     pub refresh: Instant,
 }
 
-/// A connection and what belongs to it.
+/// A connection and what belongs to it. Whole lines of memory, so that none
+/// is shared by two.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Slot {
     /// The machine.
     pub conn: Connection,
     /// Its ends.
     pub tuple: Tuple,
     generation: u32,
-    hash: u32,
     /// What the application knows.
     pub phase: Phase,
     /// Where its frames go, once that is known.
@@ -118,8 +124,12 @@ pub struct Slot {
     pub in_waiting: bool,
     /// Its application waits for frames.
     pub starved: bool,
+    /// Will be asked for memory that it does not need.
+    pub in_resting: bool,
     /// Its local port was claimed for it.
     pub claimed: bool,
+    /// Among [`FlowTable::fresh`].
+    fresh: bool,
     /// Differentiated Services codepoint of its packets.
     dscp: u8,
 }
@@ -132,7 +142,6 @@ impl Slot {
             conn,
             tuple,
             generation: 0,
-            hash: 0,
             phase,
             route: None,
             failed: None,
@@ -141,7 +150,9 @@ impl Slot {
             in_output: false,
             in_waiting: false,
             starved: false,
+            in_resting: false,
             claimed: false,
+            fresh: false,
             dscp: 0,
         }
     }
@@ -173,16 +184,66 @@ impl Slot {
 /// The connections of an engine, at most a configured number.
 #[derive(Debug)]
 pub struct FlowTable {
-    // Boxed: the table grows without moving connections, and its holes cost
-    // little.
-    slots: Slab<Box<Slot>>,
+    slots: Slots<Slot>,
     index: Index,
     max: usize,
     generation: u32,
-    /// What happened to connections that are gone.
-    past: TcpCounters,
-    /// Payloads that they had no frames for.
-    past_unread_full: u64,
+    /// What happened to connections that are gone, and to those that are not
+    /// among `fresh`.
+    settled: Sums,
+    /// Connections that may have counted something since the last
+    /// [`settle`](Self::settle); some are gone.
+    fresh: Vec<u32>,
+    /// For each index whether it is among them.
+    listed: Vec<u64>,
+}
+
+/// What connections have counted together.
+#[derive(Clone, Debug, Default)]
+struct Sums {
+    tcp: TcpCounters,
+    /// Payloads that there were no frames for.
+    unread_full: u64,
+}
+
+impl Sums {
+    fn add(&mut self, conn: &Connection) {
+        let c = conn.counters();
+        for (sum, n) in self.of(&c) {
+            *sum += n;
+        }
+    }
+
+    #[cold]
+    fn take(&mut self, conn: &Connection) {
+        let c = conn.counters();
+        for (sum, n) in self.of(&c) {
+            *sum -= n;
+        }
+    }
+
+    const fn of(&mut self, c: &Counters) -> [(&mut u64, u64); 17] {
+        let s = &mut self.tcp;
+        [
+            (&mut s.segments_in, c.segments_received),
+            (&mut s.segments_out, c.segments_sent),
+            (&mut s.bytes_in, c.bytes_received),
+            (&mut s.bytes_acked, c.bytes_acked),
+            (&mut s.retransmits, c.retransmits),
+            (&mut s.fast_retransmits, c.fast_retransmits),
+            (&mut s.window_probes, c.window_probes),
+            (&mut s.keepalives, c.keepalives),
+            (&mut s.timeouts, c.timeouts),
+            (&mut s.tail_loss_probes, c.probes),
+            (&mut s.spurious, c.undone),
+            (&mut s.marks_in, c.marks_received),
+            (&mut s.mark_reductions, c.mark_reductions),
+            (&mut s.out_of_order, c.out_of_order),
+            (&mut s.duplicates, c.duplicates),
+            (&mut s.challenge_acks, c.challenges),
+            (&mut self.unread_full, c.no_room),
+        ]
+    }
 }
 
 impl FlowTable {
@@ -190,13 +251,14 @@ impl FlowTable {
     #[must_use]
     pub fn new(max: usize, key: [u8; 16]) -> Self {
         Self {
-            slots: Slab::new(),
+            slots: Slots::new(),
             index: Index::new(key),
             // Indices are 32 bits, of which the last is kept for "none".
             max: max.min(u32::MAX as usize - 1),
             generation: 0,
-            past: TcpCounters::default(),
-            past_unread_full: 0,
+            settled: Sums::default(),
+            fresh: Vec::new(),
+            listed: Vec::new(),
         }
     }
 
@@ -209,7 +271,7 @@ impl FlowTable {
     /// Whether the table is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.slots.len() == 0
     }
 
     /// Whether no more connections fit.
@@ -226,12 +288,20 @@ impl FlowTable {
         }
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
-        let index = self.slots.insert(Box::new(Slot {
+        let index = self.slots.insert(Slot {
             generation,
-            hash,
+            fresh: true,
             ..slot
-        })) as u32;
+        });
         self.index.insert(hash, index);
+        let (word, bit) = (index as usize / 64, 1 << (index % 64));
+        if word == self.listed.len() {
+            self.listed.push(0);
+        }
+        if self.listed[word] & bit == 0 {
+            self.listed[word] |= bit;
+            self.fresh.push(index);
+        }
         Some(Flow { index, generation })
     }
 
@@ -245,9 +315,9 @@ impl FlowTable {
     #[inline]
     fn find_hashed(&self, hash: u32, tuple: &Tuple) -> Option<u32> {
         self.index.find(hash, |index| {
-            self.slots
-                .get(index as usize)
-                .is_some_and(|s| s.tuple == *tuple)
+            // Hardly anything else has the same hash: all of it will be used.
+            self.slots.prefetch(index);
+            self.slots.get(index).is_some_and(|s| s.tuple == *tuple)
         })
     }
 
@@ -255,13 +325,26 @@ impl FlowTable {
     #[inline]
     #[must_use]
     pub fn at(&self, index: u32) -> Option<&Slot> {
-        self.slots.get(index as usize).map(|s| &**s)
+        self.slots.get(index)
     }
 
-    /// The connection at `index`.
+    /// The connection at `index`, which may count something now.
     #[inline]
     pub fn at_mut(&mut self, index: u32) -> Option<&mut Slot> {
-        self.slots.get_mut(index as usize).map(|s| &mut **s)
+        let slot = self.slots.get_mut(index)?;
+        if !slot.fresh {
+            slot.fresh = true;
+            self.settled.take(&slot.conn);
+            self.listed[index as usize / 64] |= 1 << (index % 64);
+            self.fresh.push(index);
+        }
+        Some(slot)
+    }
+
+    /// The connection at `index`, which counts nothing now.
+    #[inline]
+    pub(super) fn at_rest(&mut self, index: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(index)
     }
 
     /// The handle of the connection at `index`.
@@ -292,65 +375,105 @@ impl FlowTable {
     /// Lets a new connection have the tuple of one that is over but for its
     /// application, which has it as before.
     pub fn give_up_tuple(&mut self, index: u32) {
-        if let Some(slot) = self.slots.get(index as usize) {
-            self.index.remove(slot.hash, index);
+        if let Some(slot) = self.slots.get(index) {
+            self.index.remove(self.index.hash(&slot.tuple), index);
         }
     }
 
     /// Takes a connection out. Its frames are to be released by the caller.
-    pub fn remove(&mut self, index: u32) -> Option<Box<Slot>> {
-        let slot = self.slots.try_remove(index as usize)?;
-        self.index.remove(slot.hash, index);
-        add_counters(&mut self.past, &slot.conn);
-        self.past_unread_full += slot.conn.counters().no_room;
+    pub fn remove(&mut self, index: u32) -> Option<Slot> {
+        let slot = self.slots.remove(index)?;
+        self.index.remove(self.index.hash(&slot.tuple), index);
+        if slot.fresh {
+            self.settled.add(&slot.conn);
+        }
         Some(slot)
     }
 
     /// Indices of all connections.
     pub fn indices(&self) -> impl Iterator<Item = u32> + '_ {
-        self.slots.iter().map(|(index, _)| index as u32)
+        self.slots.iter().map(|(index, _)| index)
     }
 
     /// One more than the largest index there may be.
     #[must_use]
     pub fn places(&self) -> u32 {
-        self.slots.capacity() as u32
+        self.slots.places()
     }
 
-    /// What happened to all connections, past and present. Reads every one.
+    /// Adds up what has been counted, so that [`counters`](Self::counters) has
+    /// to look only at those connections that count something after this: not
+    /// at a million that are idle. To be called now and then.
+    pub fn settle(&mut self) {
+        let fresh = std::mem::take(&mut self.fresh);
+        for (n, &index) in fresh.iter().enumerate() {
+            if let Some(&next) = fresh.get(n + AHEAD) {
+                self.slots.prefetch(next);
+            }
+            self.listed[index as usize / 64] &= !(1 << (index % 64));
+            if let Some(slot) = self.slots.get_mut(index) {
+                slot.fresh = false;
+                self.settled.add(&slot.conn);
+            }
+        }
+        self.fresh = fresh;
+        self.fresh.clear();
+        self.fresh.shrink_to(MOST_FRESH);
+    }
+
+    fn sums(&self) -> Sums {
+        let mut sums = self.settled.clone();
+        for slot in self.fresh.iter().filter_map(|&index| self.at(index)) {
+            sums.add(&slot.conn);
+        }
+        sums
+    }
+
+    /// What happened to all connections, past and present. Reads every one that
+    /// something may have happened to since the last [`settle`](Self::settle).
     #[must_use]
     pub fn counters(&self) -> TcpCounters {
-        let mut sum = self.past;
-        for (_, slot) in &self.slots {
-            add_counters(&mut sum, &slot.conn);
-        }
-        sum
+        self.sums().tcp
     }
 
     /// Payloads dropped since connections' unread ones had the frames.
     #[must_use]
     pub fn unread_full(&self) -> u64 {
-        let present = self.slots.iter().map(|(_, s)| s.conn.counters().no_room);
-        self.past_unread_full + present.sum::<u64>()
+        self.sums().unread_full
+    }
+
+    /// The hash of a tuple that is going to be looked up soon.
+    #[inline]
+    pub(super) fn foresee_hash(&self, tuple: &Tuple) -> u32 {
+        let hash = self.index.hash(tuple);
+        self.index.prefetch(hash);
+        hash
+    }
+
+    /// The connection that a tuple with this hash probably has: it is going to
+    /// be used soon.
+    #[inline]
+    pub(super) fn foresee_flow(&self, hash: u32) -> Option<u32> {
+        let index = self.index.find(hash, |_| true)?;
+        self.slots.prefetch(index);
+        Some(index)
     }
 }
 
-fn add_counters(sum: &mut TcpCounters, conn: &Connection) {
-    let c = conn.counters();
-    sum.segments_in += c.segments_received;
-    sum.segments_out += c.segments_sent;
-    sum.bytes_in += c.bytes_received;
-    sum.bytes_acked += c.bytes_acked;
-    sum.retransmits += c.retransmits;
-    sum.fast_retransmits += c.fast_retransmits;
-    sum.window_probes += c.window_probes;
-    sum.keepalives += c.keepalives;
-    sum.timeouts += c.timeouts;
-    sum.tail_loss_probes += c.probes;
-    sum.spurious += c.undone;
-    sum.marks_in += c.marks_received;
-    sum.mark_reductions += c.mark_reductions;
-    sum.out_of_order += c.out_of_order;
-    sum.duplicates += c.duplicates;
-    sum.challenge_acks += c.challenges;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection is at most this large, in bytes: there may be a million.
+    /// With its places in the index (17 to 34) and the timer wheel (16), and
+    /// what an application keeps, it stays below a kibibyte.
+    const BUDGET: usize = 896;
+
+    #[test]
+    fn a_connection_stays_within_its_budget() {
+        let size = size_of::<Option<Slot>>();
+        assert_eq!(size, size_of::<Slot>(), "a free place costs nothing more");
+        assert!(size <= BUDGET, "{size} bytes");
+        assert_eq!(align_of::<Slot>(), 64);
+    }
 }

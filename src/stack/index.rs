@@ -1,33 +1,44 @@
 //! From a 4-tuple to a place in the flow table: open addressing under a keyed
 //! hash, so that nobody outside can choose tuples that collide.
 
-use std::hash::Hasher;
 use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
 use super::flow::Tuple;
+use crate::frame::{prefer_huge_pages, prefetch};
 
-const NONE: u32 = u32::MAX;
 const MIN_LEN: usize = 64;
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    hash: u32,
-    /// [`NONE`]: the entry is free.
-    slot: u32,
-}
+/// A hash in the upper half, and one more than a place below it. Nothing but
+/// zeros is a free one, so that memory for many of them costs nothing before
+/// it is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Entry(u64);
 
-const FREE: Entry = Entry {
-    hash: 0,
-    slot: NONE,
-};
+impl Entry {
+    const fn new(hash: u32, slot: u32) -> Self {
+        Self((hash as u64) << 32 | (slot as u64 + 1))
+    }
+
+    const fn is_free(self) -> bool {
+        self.0 == 0
+    }
+
+    const fn hash(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    const fn slot(self) -> u32 {
+        (self.0 as u32).wrapping_sub(1)
+    }
+}
 
 /// Linear probing at a load of at most one half. A removal moves later entries
 /// up, so that there are no tombstones to be cleaned.
 #[derive(Debug)]
 pub(super) struct Index {
-    entries: Vec<Entry>,
+    entries: Vec<u64>,
     len: usize,
     key: [u8; 16],
 }
@@ -35,7 +46,7 @@ pub(super) struct Index {
 impl Index {
     pub(super) fn new(key: [u8; 16]) -> Self {
         Self {
-            entries: vec![FREE; MIN_LEN],
+            entries: vec![0; MIN_LEN],
             len: 0,
             key,
         }
@@ -43,23 +54,27 @@ impl Index {
 
     #[inline]
     pub(super) fn hash(&self, tuple: &Tuple) -> u32 {
-        let mut h = SipHasher13::new_with_key(&self.key);
         let ports = u32::from(tuple.local_port) << 16 | u32::from(tuple.remote_port);
-        match (tuple.local, tuple.remote) {
-            (IpAddr::V4(local), IpAddr::V4(remote)) => {
-                h.write_u64(u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()));
-            }
-            (local, remote) => {
-                for ip in [local, remote] {
-                    match ip {
-                        IpAddr::V4(ip) => h.write(&ip.octets()),
-                        IpAddr::V6(ip) => h.write(&ip.octets()),
-                    }
+        let h = SipHasher13::new_with_key(&self.key);
+        // All at once: pieces would have to be put together first.
+        let hash = if let (IpAddr::V4(local), IpAddr::V4(remote)) = (tuple.local, tuple.remote) {
+            let mut all = [0; 12];
+            all[..4].copy_from_slice(&local.octets());
+            all[4..8].copy_from_slice(&remote.octets());
+            all[8..].copy_from_slice(&ports.to_le_bytes());
+            h.hash(&all)
+        } else {
+            let mut all = [0; 36];
+            for (at, ip) in [(0, tuple.local), (16, tuple.remote)] {
+                match ip {
+                    IpAddr::V4(ip) => all[at..at + 4].copy_from_slice(&ip.octets()),
+                    IpAddr::V6(ip) => all[at..at + 16].copy_from_slice(&ip.octets()),
                 }
             }
-        }
-        h.write_u32(ports);
-        h.finish() as u32
+            all[32..].copy_from_slice(&ports.to_le_bytes());
+            h.hash(&all)
+        };
+        hash as u32
     }
 
     #[inline]
@@ -67,17 +82,28 @@ impl Index {
         self.entries.len() - 1
     }
 
+    #[inline]
+    fn entry(&self, at: usize) -> Entry {
+        Entry(self.entries[at])
+    }
+
+    /// A slot with this hash is going to be looked for soon.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u32) {
+        prefetch(&self.entries[hash as usize & self.mask()]);
+    }
+
     /// The slot with this hash that `is_it`.
     #[inline]
     pub(super) fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let mut at = hash as usize & self.mask();
         loop {
-            let entry = self.entries[at];
-            if entry.slot == NONE {
+            let entry = self.entry(at);
+            if entry.is_free() {
                 return None;
             }
-            if entry.hash == hash && is_it(entry.slot) {
-                return Some(entry.slot);
+            if entry.hash() == hash && is_it(entry.slot()) {
+                return Some(entry.slot());
             }
             at = (at + 1) & self.mask();
         }
@@ -85,29 +111,30 @@ impl Index {
 
     pub(super) fn insert(&mut self, hash: u32, slot: u32) {
         if (self.len + 1) * 2 > self.entries.len() {
-            let bigger = vec![FREE; self.entries.len() * 2];
+            let mut bigger = vec![0; self.entries.len() * 2];
+            prefer_huge_pages(&mut bigger);
             let old = std::mem::replace(&mut self.entries, bigger);
-            for entry in old.into_iter().filter(|e| e.slot != NONE) {
+            for entry in old.into_iter().map(Entry).filter(|e| !e.is_free()) {
                 self.place(entry);
             }
         }
-        self.place(Entry { hash, slot });
+        self.place(Entry::new(hash, slot));
         self.len += 1;
     }
 
     fn place(&mut self, entry: Entry) {
-        let mut at = entry.hash as usize & self.mask();
-        while self.entries[at].slot != NONE {
+        let mut at = entry.hash() as usize & self.mask();
+        while !self.entry(at).is_free() {
             at = (at + 1) & self.mask();
         }
-        self.entries[at] = entry;
+        self.entries[at] = entry.0;
     }
 
     pub(super) fn remove(&mut self, hash: u32, slot: u32) {
         let mask = self.mask();
         let mut at = hash as usize & mask;
-        while self.entries[at].slot != slot {
-            if self.entries[at].slot == NONE {
+        while self.entry(at) != Entry::new(hash, slot) {
+            if self.entry(at).is_free() {
                 return;
             }
             at = (at + 1) & mask;
@@ -118,18 +145,18 @@ impl Index {
         let mut gap = at;
         loop {
             at = (at + 1) & mask;
-            let entry = self.entries[at];
-            if entry.slot == NONE {
+            let entry = self.entry(at);
+            if entry.is_free() {
                 break;
             }
-            let from_home = at.wrapping_sub(entry.hash as usize) & mask;
+            let from_home = at.wrapping_sub(entry.hash() as usize) & mask;
             let from_gap = at.wrapping_sub(gap) & mask;
             if from_home >= from_gap {
-                self.entries[gap] = entry;
+                self.entries[gap] = entry.0;
                 gap = at;
             }
         }
-        self.entries[gap] = FREE;
+        self.entries[gap] = 0;
     }
 }
 

@@ -7,6 +7,7 @@
 mod arp;
 pub mod demux;
 pub mod flow;
+pub mod foresee;
 pub mod icmp;
 pub mod iface;
 mod index;
@@ -20,7 +21,9 @@ pub mod output;
 pub mod pmtu;
 pub mod ports;
 mod receive;
+mod rest;
 pub mod route;
+mod slots;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -103,6 +106,8 @@ pub struct Stack {
     seen_generation: u64,
     /// Where to go on looking for frames to give back.
     relief: u32,
+    /// Connections with memory to give back.
+    resting: rest::Resting,
     resets: RateLimit,
     counters: TcpCounters,
     resets_stray: u64,
@@ -133,6 +138,7 @@ impl Stack {
             last: 0,
             seen_generation: 0,
             relief: 0,
+            resting: rest::Resting::default(),
             resets: RateLimit::new(RESETS.0, RESETS.1),
             counters: TcpCounters::default(),
             resets_stray: 0,

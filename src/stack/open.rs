@@ -203,7 +203,7 @@ impl Stack {
         let mut slot = Slot::new(conn, tuple, Phase::Accepting { listener });
         slot.route = Some(Route {
             template: path.template,
-            generation: self.iface.generation(),
+            generation: self.iface.generation() as u32,
             refresh: path.refresh,
         });
         // The listener has claimed the port: this only counts its users.

@@ -79,16 +79,16 @@ impl Stack {
                 left -= 1;
                 match slot.conn.poll_transmit(now, pool, &route.template) {
                     Some(desc) => tx.push_back(desc),
-                    None => return self.sent_all(pool, index),
+                    None => return self.sent_all(now, pool, index),
                 }
             }
             self.output.push_back(index);
             return Left::More;
         }
-        self.sent_all(pool, index)
+        self.sent_all(now, pool, index)
     }
 
-    fn sent_all(&mut self, pool: &mut Pool, index: u32) -> Left {
+    fn sent_all(&mut self, now: Instant, pool: &mut Pool, index: u32) -> Left {
         let Some(slot) = self.flows.at_mut(index) else {
             return Left::Gone;
         };
@@ -110,6 +110,7 @@ impl Stack {
             slot.in_events = true;
             self.events.push_back(index);
         }
+        self.note_rest(now, index);
         Left::Idle(next)
     }
 
@@ -117,7 +118,7 @@ impl Stack {
     /// that the connection waits for one.
     #[inline]
     fn look_up_route(&mut self, now: Instant, index: u32) {
-        let generation = self.iface.generation();
+        let generation = self.iface.generation() as u32;
         let Some(slot) = self.flows.at(index) else {
             return;
         };
@@ -135,7 +136,7 @@ impl Stack {
         let tuple = slot.tuple;
         let path = self.iface.path(now, Some(tuple.local), tuple.remote);
         // Looking may itself have changed the table.
-        let generation = self.iface.generation();
+        let generation = self.iface.generation() as u32;
         match (path, &mut slot.route) {
             (Path::Ready(ready), _) => slot.set_route(Route {
                 template: ready.template,

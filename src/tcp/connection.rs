@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cookie::Decoded;
-use super::counters::Counters;
+use super::counters::Tally;
 use super::ecn::{self, EcnState};
 use super::loss::Recovery;
 use super::parts::{AckState, Events, Pending, TimestampState};
@@ -137,7 +137,7 @@ pub struct Connection {
     pub(super) spare: Option<Packet>,
     /// IPv4 identification of the next packet.
     pub(super) ident: u16,
-    pub(super) counters: Counters,
+    pub(super) counters: Tally,
 }
 
 impl Connection {
@@ -197,7 +197,7 @@ impl Connection {
             last_received_at: s.now,
             spare: None,
             ident: (s.iss.0 >> 16) as u16,
-            counters: Counters::default(),
+            counters: Tally::default(),
             config,
         }
     }
@@ -270,10 +270,7 @@ impl Connection {
         self.ts = o
             .timestamps
             .filter(|_| self.config.timestamps)
-            .map(|t| TimestampState {
-                recent: t.val,
-                recent_at: now,
-            });
+            .map(|t| TimestampState::new(t.val, now));
         let theirs = o.mss.unwrap_or(default_mss(self.is_ipv6())).max(MIN_MSS);
         self.begin_search(self.mss.min(theirs));
         let mss = self.snd.mss;
@@ -420,6 +417,31 @@ impl Connection {
         self.free_spare(pool);
         self.timers.stop_all();
         self.state = State::Closed;
+    }
+
+    /// Whether memory is kept that [`trim`](Self::trim) would give back.
+    #[must_use]
+    pub fn has_slack(&self) -> bool {
+        self.snd.has_slack()
+            || self.rcv.has_slack()
+            || self.recovery.has_slack()
+            || self.timers.has_slack()
+    }
+
+    /// Gives back memory that a connection at rest has no use for: of queues
+    /// that are empty, and of a recovery that is over. It is kept until then,
+    /// so that a connection in use does not allocate for each packet.
+    pub fn trim(&mut self) {
+        self.snd.trim();
+        self.rcv.trim();
+        self.recovery.trim();
+        self.timers.trim();
+    }
+
+    /// When something was last sent or received.
+    #[must_use]
+    pub fn last_active(&self) -> Instant {
+        self.last_sent_at.max(self.last_received_at)
     }
 
     pub(super) fn free_spare(&mut self, pool: &mut Pool) {

@@ -63,3 +63,41 @@ pub struct Counters {
     /// that waits to be read has the frames (`TCPRcvQDrop`).
     pub no_room: u64,
 }
+
+/// The same as a connection keeps it. What every stream counts stands here;
+/// the rest has memory only once something of it has happened.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    pub segments_sent: u64,
+    pub segments_received: u64,
+    pub data_segments_sent: u64,
+    pub data_segments_received: u64,
+    pub bytes_sent: u64,
+    pub bytes_acked: u64,
+    pub bytes_received: u64,
+    pub delivered: u64,
+    rare: Option<Box<Counters>>,
+}
+
+impl Tally {
+    /// What does not happen in every stream, to be counted.
+    #[cold]
+    pub fn rare(&mut self) -> &mut Counters {
+        self.rare.get_or_insert_default()
+    }
+
+    /// All of it.
+    pub fn total(&self) -> Counters {
+        Counters {
+            segments_sent: self.segments_sent,
+            segments_received: self.segments_received,
+            data_segments_sent: self.data_segments_sent,
+            data_segments_received: self.data_segments_received,
+            bytes_sent: self.bytes_sent,
+            bytes_acked: self.bytes_acked,
+            bytes_received: self.bytes_received,
+            delivered: self.delivered,
+            ..self.rare.as_deref().copied().unwrap_or_default()
+        }
+    }
+}

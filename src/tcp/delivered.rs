@@ -87,7 +87,7 @@ impl Connection {
             let inside = second.is_some_and(|s| s.0.le(left) && right.le(s.1));
             if i == 0 && (right.le(h.ack) || inside) {
                 p.dsack = true;
-                self.counters.dsacks += 1;
+                self.counters.rare().dsacks += 1;
                 self.take_dsack(left, right);
                 continue;
             }
@@ -95,11 +95,11 @@ impl Connection {
                 continue;
             }
             seen[i] = (left, right);
-            let known = self
-                .recovery
-                .blocks
-                .iter()
-                .find(|b| b.0 == left && b.1.le(right));
+            let past = self.recovery.past();
+            let known = past.and_then(|p| {
+                let known = p.blocks.iter().find(|b| b.0 == left && b.1.le(right));
+                known.copied()
+            });
             let from = known.map_or(left, |b| b.1);
             let mut at = self.snd.index_of(from);
             while at < self.snd.sent_count() {
@@ -123,7 +123,11 @@ impl Connection {
                 at += 1;
             }
         }
-        self.recovery.blocks = seen;
+        match self.recovery.past() {
+            Some(past) => past.blocks = seen,
+            None if sack.is_empty() => {}
+            None => self.recovery.repair().blocks = seen,
+        }
     }
 
     pub(super) fn take_duplicate(&mut self, advanced: bool, bare: bool, p: &mut Progress) {

@@ -186,7 +186,7 @@ impl Connection {
             self.ack.now = true;
         }
         if self.ecn.marked {
-            self.counters.marks_received += 1;
+            self.counters.rare().marks_received += 1;
             self.ack.now |= !self.ecn.echo;
             self.ecn.echo = true;
         }

@@ -147,7 +147,7 @@ fn a_mark_is_echoed_until_the_reduction_is_told() {
     // Several marks in one window.
     p.mark = vec![(true, 40), (true, 42), (true, 45)];
     p.run(Duration::from_millis(400));
-    let k = *p.a.c().counters();
+    let k = p.a.c().counters();
     assert_eq!((k.mark_reductions, k.retransmits), (1, 0), "{k:?}");
     assert!(p.a.c().info().ssthresh < u32::MAX);
     assert_eq!(p.b.c().counters().marks_received, 3);
@@ -233,7 +233,7 @@ fn a_loss_while_the_window_goes_down_lowers_it_no_further() {
     assert_eq!(p.a.c().info().ssthresh, lowered);
     assert!(p.run_until(SEC, |p| p.a.c().info().ca_state == CaState::Open));
     assert_eq!(p.a.c().info().ssthresh, lowered);
-    let k = *p.a.c().counters();
+    let k = p.a.c().counters();
     assert_eq!((k.mark_reductions, k.recoveries, k.retransmits), (1, 1, 1));
     p.finish();
 }
@@ -250,7 +250,7 @@ fn a_mark_while_a_loss_is_repaired_lowers_the_window_no_further() {
     let lowered = p.a.c().info().ssthresh;
     assert!(p.run_until(20 * SEC, |p| p.b.received.len() == 2_000_000));
     assert_eq!(p.a.c().info().ssthresh, lowered);
-    let k = *p.a.c().counters();
+    let k = p.a.c().counters();
     assert_eq!((k.mark_reductions, k.recoveries), (0, 1), "{k:?}");
     // What was sent again was neither marked nor told of anything.
     let first = p.a.log[n as usize].1.seq;

@@ -143,7 +143,7 @@ impl Connection {
                 (0, 0)
             },
             recovering: self.recovery.is_repairing(),
-            counters: self.counters,
+            counters: self.counters.total(),
         }
     }
 
@@ -154,7 +154,7 @@ impl Connection {
 
     /// What happened so far.
     #[must_use]
-    pub const fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counters(&self) -> Counters {
+        self.counters.total()
     }
 }

@@ -12,7 +12,7 @@ use crate::time::Instant;
 use crate::wire::tcp::{Flags, Header, SeqNumber};
 
 /// TS.Recent is void after this long (RFC 7323 section 5.5).
-const TS_LIFETIME: Duration = Duration::from_secs(24 * 24 * 3600);
+const TS_LIFETIME: u32 = 24 * 24 * 3600; // s
 
 /// When a SYN goes again behind the reset of what was in its way.
 const SYN_AGAIN: Duration = Duration::from_millis(10);
@@ -233,8 +233,8 @@ impl Connection {
         // An acknowledgement that was overtaken on the way tells nothing new,
         // but answering it would only make more of them.
         let bare = len == 0 && !h.flags.intersects(Flags::SYN | Flags::FIN);
-        if old && now.since(ts.recent_at) < TS_LIFETIME {
-            self.counters.paws += 1;
+        if old && ts.age(now) < TS_LIFETIME {
+            self.counters.rare().paws += 1;
             if bare && h.seq == self.rcv.nxt {
                 return DONE;
             }
@@ -290,7 +290,7 @@ impl Connection {
         }
         // What comes with a SYN is not of this stream.
         if len > 0 && !syn {
-            self.counters.duplicates += 1;
+            self.counters.rare().duplicates += 1;
             self.rcv.note_duplicate(h.seq, h.seq + len);
         }
         if self.state == State::TimeWait && h.flags.contains(Flags::FIN) {
@@ -312,10 +312,7 @@ impl Connection {
             && h.seq.le(self.ack.last_sent)
             && !h.flags.contains(Flags::RST)
         {
-            *ts = TimestampState {
-                recent: theirs.val,
-                recent_at: now,
-            };
+            *ts = TimestampState::new(theirs.val, now);
         }
     }
 
@@ -491,8 +488,9 @@ impl Connection {
         self.ack.rcv_mss = self.ack.rcv_mss.max((len as u16).min(self.mss));
         let before = self.rcv.nxt;
         if h.seq.lt(before) {
-            self.counters.duplicates += 1;
+            self.counters.rare().duplicates += 1;
         }
+        self.tune_buffer(now);
         let received = self.rcv.take_in(h.seq, p, pool);
         let delivered = self.rcv.nxt.distance(before).max(0) as u32;
         self.counters.bytes_received += u64::from(delivered);
@@ -509,13 +507,13 @@ impl Connection {
                 self.ack.now |= filled || h.seq.lt(before);
             }
             Received::Early => {
-                self.counters.out_of_order += 1;
+                self.counters.rare().out_of_order += 1;
                 self.ack.now = true;
             }
             Received::Nothing => self.ack.now = true,
             Received::NoRoom => {
                 // No acknowledgement: it would ask for the same again at once.
-                self.counters.no_room += 1;
+                self.counters.rare().no_room += 1;
                 return GO_ON;
             }
         }
@@ -570,7 +568,7 @@ impl Connection {
     /// Acknowledges what is not believed, within limits (RFC 5961 section 7).
     fn challenge(&mut self, now: Instant) {
         if self.may_answer(now) {
-            self.counters.challenges += 1;
+            self.counters.rare().challenges += 1;
             self.ack.now = true;
         }
     }

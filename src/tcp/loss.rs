@@ -29,9 +29,9 @@ pub enum Phase {
     Open,
     /// The window goes down after a congestion mark (RFC 3168), until what is
     /// behind `point` is acknowledged.
-    Cwr { point: SeqNumber, prr: Prr },
+    Cwr { point: SeqNumber },
     /// Fast recovery until `point` is acknowledged.
-    Fast { point: SeqNumber, prr: Prr },
+    Fast { point: SeqNumber },
     /// After a time-out, until `point` is acknowledged.
     Loss { point: SeqNumber },
 }
@@ -44,10 +44,24 @@ pub struct Recovery {
     pub dup_acks: u32,
     /// Bytes that they stand for.
     pub dup_bytes: u32,
+    /// What is repaired was no sign of congestion: the threshold stands as it
+    /// was before.
+    pub unreduced: bool,
+    /// Whether the last time-out may turn out to have been mistaken.
+    pub frto: Frto,
+    /// There from the first trouble on, until [`trim`](Self::trim).
+    repair: Option<Box<Repair>>,
+}
+
+/// What is remembered of repairs, and of the reports that lead to them.
+#[derive(Debug, Default)]
+pub struct Repair {
+    /// The way down of the window, in fast recovery and after a mark.
+    pub prr: Prr,
     /// Where the last recovery ended, until more is acknowledged: duplicate
     /// acknowledgements of that are echoes of what it sent again, and begin
     /// no other without SACK (RFC 6582 section 3.2 step 1).
-    recover: Option<SeqNumber>,
+    pub recover: Option<SeqNumber>,
     /// Timestamp of the first retransmission of this recovery: an
     /// acknowledgement that echoes an older one is of the original.
     pub undo_ts: Option<u32>,
@@ -58,11 +72,6 @@ pub struct Recovery {
     /// of its retransmissions.
     pub undo_from: SeqNumber,
     pub undo_to: SeqNumber,
-    /// What is repaired was no sign of congestion: the threshold stands as it
-    /// was before.
-    pub unreduced: bool,
-    /// Whether the last time-out may turn out to have been mistaken.
-    pub frto: Frto,
     /// Blocks last seen, so that they are not walked again.
     pub blocks: [(SeqNumber, SeqNumber); 4],
 }
@@ -70,6 +79,36 @@ pub struct Recovery {
 impl Recovery {
     pub const fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open)
+    }
+
+    /// What is remembered, if there ever was anything.
+    pub fn past(&mut self) -> Option<&mut Repair> {
+        self.repair.as_deref_mut()
+    }
+
+    /// What is to be remembered.
+    pub fn repair(&mut self) -> &mut Repair {
+        self.repair.get_or_insert_default()
+    }
+
+    /// Whether anything is remembered.
+    pub const fn has_slack(&self) -> bool {
+        self.repair.is_some()
+    }
+
+    /// Forgets repairs that are long over.
+    pub fn trim(&mut self) {
+        if self.is_open() {
+            self.repair = None;
+        }
+    }
+
+    /// Reports on what was sent again cannot take anything back any more.
+    pub fn forget_undo(&mut self) {
+        if let Some(past) = self.past() {
+            past.undo_ts = None;
+            past.undo_left = None;
+        }
     }
 
     /// Whether a loss is being repaired.
@@ -102,15 +141,16 @@ impl Recovery {
     /// A retransmission went out.
     pub fn retransmitted(&mut self, bytes: u32) {
         let repairing = self.is_repairing();
-        if let Some(n) = self.undo_left.as_mut().filter(|_| repairing) {
+        let left = self.past().and_then(|p| p.undo_left.as_mut());
+        if let Some(n) = left.filter(|_| repairing) {
             *n += 1;
         }
         self.sent(bytes);
     }
 
     pub fn sent(&mut self, bytes: u32) {
-        if let Phase::Fast { prr, .. } | Phase::Cwr { prr, .. } = &mut self.phase {
-            prr.on_sent(bytes);
+        if let Phase::Fast { .. } | Phase::Cwr { .. } = self.phase {
+            self.repair().prr.on_sent(bytes);
         }
     }
 }
@@ -145,7 +185,7 @@ impl Connection {
         }
         self.counters.delivered += u64::from(p.segments);
         if p.ece {
-            self.counters.delivered_ce += u64::from(p.segments);
+            self.counters.rare().delivered_ce += u64::from(p.segments);
         }
         self.rack.adapt(&self.snd, p.dsack);
         let duplicate = bare && !advanced && p.delivered == 0;
@@ -213,7 +253,9 @@ impl Connection {
         } else if ack.gt(end) {
             self.rack.tlp = None;
             if self.recovery.is_open() {
-                self.recovery.undo_left = None;
+                if let Some(past) = self.recovery.past() {
+                    past.undo_left = None;
+                }
                 let ssthresh = self.cc.on_congestion(now, in_flight);
                 self.cc.set_cwnd(ssthresh);
                 self.cc.on_recovery_exit(now);
@@ -227,13 +269,16 @@ impl Connection {
         if !self.sack {
             let needed = match self.recovery.phase {
                 Phase::Open | Phase::Cwr { .. } => {
-                    let recover = self.recovery.recover.take();
-                    self.recovery.recover = recover.filter(|r| self.snd.una.le(*r));
-                    self.recovery.dup_acks >= DUP_ACKS && self.recovery.recover.is_none()
+                    let una = self.snd.una;
+                    let echoes = self.recovery.past().is_some_and(|past| {
+                        past.recover = past.recover.filter(|r| una.le(*r));
+                        past.recover.is_some()
+                    });
+                    self.recovery.dup_acks >= DUP_ACKS && !echoes
                 }
                 // NewReno (RFC 6582): a partial acknowledgement shows the
                 // next hole.
-                Phase::Fast { point, .. } => advanced && self.snd.una.lt(point),
+                Phase::Fast { point } => advanced && self.snd.una.lt(point),
                 Phase::Loss { .. } => false,
             };
             if !needed || !self.snd.has_sent() {
@@ -273,21 +318,22 @@ impl Connection {
         // acknowledgement that echoes a mark (RFC 3168 section 6.1.2).
         let grows = advanced && !p.ece;
         let in_flight = self.in_flight();
-        match &mut self.recovery.phase {
-            Phase::Fast { point, .. } if una.ge(*point) => {
+        match self.recovery.phase {
+            Phase::Fast { point } if una.ge(point) => {
                 self.cc.on_recovery_exit(now);
                 self.end_recovery();
             }
-            Phase::Loss { point } if una.ge(*point) => {
+            Phase::Loss { point } if una.ge(point) => {
                 self.cc.on_ack(sample);
                 self.end_recovery();
             }
             // What is behind tells the peer of the reduction.
-            Phase::Cwr { point, .. } if una.gt(*point) => {
+            Phase::Cwr { point } if una.gt(point) => {
                 self.cc.on_recovery_exit(now);
                 self.recovery.phase = Phase::Open;
             }
-            Phase::Fast { prr, .. } | Phase::Cwr { prr, .. } => {
+            Phase::Fast { .. } | Phase::Cwr { .. } => {
+                let prr = &mut self.recovery.repair().prr;
                 if newly_lost > 0
                     && let Some(lower) = self.cc.on_further_loss(newly_lost)
                 {
@@ -308,52 +354,56 @@ impl Connection {
 
     fn end_recovery(&mut self) {
         self.rack.recovery_ended();
-        self.recovery.recover = match self.recovery.phase {
-            Phase::Fast { point, .. } | Phase::Loss { point } => Some(point),
+        let recover = match self.recovery.phase {
+            Phase::Fast { point } | Phase::Loss { point } => Some(point),
             Phase::Open | Phase::Cwr { .. } => None,
         };
+        let past = self.recovery.repair();
+        past.recover = recover;
+        past.undo_ts = None;
         self.recovery.phase = Phase::Open;
         self.recovery.dup_acks = 0;
         self.recovery.dup_bytes = 0;
-        self.recovery.undo_ts = None;
         self.recovery.frto = Frto::No;
         self.recovery.unreduced = false;
     }
 
     fn begin_recovery(&mut self, now: Instant, s: &AckSample, sacked_before: u32, acked: u32) {
         let point = self.snd.nxt;
-        if let Phase::Cwr { prr, .. } = self.recovery.phase {
+        if let Phase::Cwr { .. } = self.recovery.phase {
             // The window is on its way down already (RFC 3168 section 6.1.2):
             // once for one window of data is enough.
-            self.recovery.phase = Phase::Fast { point, prr };
         } else {
             let mut ssthresh = self.cc.on_congestion(now, s.in_flight);
             let further = self.snd.lost().saturating_sub(u32::from(self.snd.mss));
             if further > 0 {
                 ssthresh = self.cc.on_further_loss(further).unwrap_or(ssthresh);
             }
-            let prr = self.lower_window(s, ssthresh, sacked_before, acked);
-            self.recovery.phase = Phase::Fast { point, prr };
-            self.recovery.undo_ts = self.ts.map(|_| self.ts_val(now));
-            self.recovery.undo_left = Some(0);
-            self.recovery.undo_from = self.snd.una;
-            self.recovery.undo_to = point;
+            self.lower_window(s, ssthresh, sacked_before, acked);
+            self.may_undo_from_now(now);
         }
+        self.recovery.phase = Phase::Fast { point };
         self.rack.tlp = None;
         self.pending.tail_probe = false;
         self.timers.stop(Timer::Probe);
-        self.counters.recoveries += 1;
+        self.counters.rare().recoveries += 1;
+    }
+
+    /// What is sent again from now on, of what is in flight, may turn out not
+    /// to have been lost.
+    fn may_undo_from_now(&mut self, now: Instant) {
+        let ts = self.ts.map(|_| self.ts_val(now));
+        let (una, nxt) = (self.snd.una, self.snd.nxt);
+        let repair = self.recovery.repair();
+        repair.undo_ts = ts;
+        repair.undo_left = Some(0);
+        repair.undo_from = una;
+        repair.undo_to = nxt;
     }
 
     /// Begins to bring the window down to `ssthresh`, in proportion to what is
     /// delivered.
-    fn lower_window(
-        &mut self,
-        s: &AckSample,
-        ssthresh: u32,
-        sacked_before: u32,
-        acked: u32,
-    ) -> Prr {
+    fn lower_window(&mut self, s: &AckSample, ssthresh: u32, sacked_before: u32, acked: u32) {
         let mut prr = Prr::enter(
             u32::from(self.snd.mss),
             ssthresh,
@@ -365,7 +415,7 @@ impl Connection {
         let cwnd = prr.on_ack(s.acked, self.in_flight(), false);
         self.cc.set_cwnd(cwnd.max(prr.cwnd()));
         self.ecn.reduced();
-        prr
+        self.recovery.repair().prr = prr;
     }
 
     /// An acknowledgement echoes a congestion mark: at most one reduction for
@@ -376,14 +426,15 @@ impl Connection {
             return;
         }
         // Reports on an earlier recovery cannot take this reduction back.
-        self.recovery.undo_left = None;
+        if let Some(past) = self.recovery.past() {
+            past.undo_left = None;
+        }
         let ssthresh = self.cc.on_ecn(now, s.in_flight);
-        let prr = self.lower_window(s, ssthresh, sacked_before, acked);
+        self.lower_window(s, ssthresh, sacked_before, acked);
         self.recovery.phase = Phase::Cwr {
             point: self.snd.nxt,
-            prr,
         };
-        self.counters.mark_reductions += 1;
+        self.counters.rare().mark_reductions += 1;
     }
 
     /// The reordering timer ran out (RFC 8985 section 6.2 step 5).
@@ -415,7 +466,7 @@ impl Connection {
         if self.snd.first().is_some_and(|s| s.sacked) {
             // The peer went back on its word (RFC 2018 section 8).
             self.snd.forget_sacks();
-            self.recovery.blocks = Default::default();
+            self.recovery.repair().blocks = Default::default();
         }
         if self.sack {
             let reo_wnd = self.rtt.min().min(self.srtt()) / 4;
@@ -426,10 +477,7 @@ impl Connection {
             }
         }
         if first {
-            self.recovery.undo_ts = self.ts.map(|_| self.ts_val(now));
-            self.recovery.undo_left = Some(0);
-            self.recovery.undo_from = self.snd.una;
-            self.recovery.undo_to = self.snd.nxt;
+            self.may_undo_from_now(now);
             self.recovery.frto = Frto::Watch;
         } else if self.recovery.frto != Frto::Watch {
             self.recovery.frto = Frto::No;
@@ -445,7 +493,7 @@ impl Connection {
         self.timers.stop(Timer::Reorder);
         self.pending.first_again = true;
         self.pending.tail_probe = false;
-        self.counters.timeouts += 1;
+        self.counters.rare().timeouts += 1;
     }
 
     /// Arms the probe behind new data that has gone out since.

@@ -10,6 +10,7 @@ mod connection;
 pub mod cookie;
 mod counters;
 mod delivered;
+mod early;
 mod ecn;
 mod info;
 mod input;

@@ -261,7 +261,7 @@ impl Connection {
         self.rack.tlp = Some((self.snd.nxt, !fresh));
         // One at a time: sending new data has armed another (section 7.2).
         self.timers.stop(Timer::Probe);
-        self.counters.probes += 1;
+        self.counters.rare().probes += 1;
         self.rearm_rto(now);
         Some(desc)
     }
@@ -362,9 +362,9 @@ impl Connection {
         self.counters.data_segments_sent += u64::from(payload > 0);
         self.counters.bytes_sent += payload;
         if again {
-            self.counters.retransmits += 1;
-            self.counters.bytes_retransmitted += payload;
-            self.counters.fast_retransmits += u64::from(self.recovery.is_fast());
+            self.counters.rare().retransmits += 1;
+            self.counters.rare().bytes_retransmitted += payload;
+            self.counters.rare().fast_retransmits += u64::from(self.recovery.is_fast());
             self.recovery.retransmitted(seq_len);
             self.forget_mtu_probe(seq);
         } else {

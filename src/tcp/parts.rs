@@ -9,8 +9,27 @@ use crate::wire::tcp::SeqNumber;
 pub struct TimestampState {
     /// TS.Recent.
     pub recent: u32,
-    /// When it was set: it is void after 24 days without one.
-    pub recent_at: Instant,
+    /// When it was set, in whole seconds: it is void after 24 days without one.
+    pub recent_at: u32,
+}
+
+impl TimestampState {
+    pub const fn new(recent: u32, now: Instant) -> Self {
+        Self {
+            recent,
+            recent_at: seconds(now),
+        }
+    }
+
+    /// Whole seconds since it was set.
+    pub const fn age(&self, now: Instant) -> u32 {
+        seconds(now).saturating_sub(self.recent_at)
+    }
+}
+
+const fn seconds(at: Instant) -> u32 {
+    // 136 years.
+    (at.as_millis() / 1000) as u32
 }
 
 /// What is owed to the peer.

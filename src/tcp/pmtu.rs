@@ -250,8 +250,7 @@ impl Connection {
             self.recovery.phase = Phase::Loss {
                 point: self.snd.nxt,
             };
-            self.recovery.undo_ts = None;
-            self.recovery.undo_left = None;
+            self.recovery.forget_undo();
             self.recovery.frto = Frto::No;
             self.recovery.unreduced = true;
             self.timers.stop(Timer::Probe);
@@ -296,7 +295,7 @@ impl Connection {
             return;
         }
         self.use_size(size);
-        self.counters.black_holes += 1;
+        self.counters.rare().black_holes += 1;
         // If it was the whole path that was down, the first probe shows it.
         self.mtu.search_anew();
     }
@@ -359,7 +358,7 @@ impl Connection {
             let end = self.snd.nxt;
             self.mtu.probe = Some(Probe { from, end, size });
             self.mtu.wanted = false;
-            self.counters.mtu_probes += 1;
+            self.counters.rare().mtu_probes += 1;
         }
         desc
     }

@@ -4,6 +4,7 @@
 
 use super::State;
 use super::connection::Connection;
+use super::parts::TimestampState;
 use super::timers::Timer;
 use crate::frame::{Packet, Pool};
 use crate::time::Instant;
@@ -40,8 +41,7 @@ impl Connection {
             (Some(ours), Some(theirs)) if theirs.val.wrapping_sub(ours.recent) as i32 >= 0 => {
                 // RFC 7323 section 4.3.
                 if h.seq.le(self.ack.last_sent) {
-                    ours.recent = theirs.val;
-                    ours.recent_at = now;
+                    *ours = TimestampState::new(theirs.val, now);
                 }
             }
             _ => return Some(packet),
@@ -52,6 +52,7 @@ impl Connection {
         self.rearm_keepalive(now);
         self.update_window(h, false);
         self.ack.rcv_mss = self.ack.rcv_mss.max((len as u16).min(self.mss));
+        self.tune_buffer(now);
         self.rcv.take_next(packet, pool);
         self.rcv.note_room(self.payload_of_chunk(), pool);
         self.counters.bytes_received += u64::from(len);

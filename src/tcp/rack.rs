@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::send::{Segment, Send};
-use crate::time::Instant;
+use crate::time::{Instant, Nanos};
 use crate::wire::tcp::SeqNumber;
 
 /// DupThresh: segments delivered behind a hole that mark it lost while no
@@ -45,7 +45,7 @@ pub struct Rack {
     xmit_at: Instant,
     end: SeqNumber,
     /// Round trip of that segment.
-    rtt: Duration,
+    rtt: Nanos,
     /// Highest sequence delivered.
     fack: SeqNumber,
     pub reordering_seen: bool,
@@ -66,7 +66,7 @@ impl Rack {
         Self {
             xmit_at: Instant::ZERO,
             end: iss,
-            rtt: Duration::ZERO,
+            rtt: Nanos::ZERO,
             fack: iss,
             reordering_seen: false,
             reorderings: 0,
@@ -96,7 +96,7 @@ impl Rack {
             self.seen = true;
             self.xmit_at = s.sent_at;
             self.end = end;
-            self.rtt = rtt;
+            self.rtt = rtt.into();
         }
     }
 
@@ -162,7 +162,7 @@ impl Rack {
         if !self.seen {
             return (0, None);
         }
-        let allowance = self.rtt + self.reo_wnd(snd, in_recovery, min_rtt, srtt);
+        let allowance = Duration::from(self.rtt) + self.reo_wnd(snd, in_recovery, min_rtt, srtt);
         let mut found = Found {
             now,
             allowance,
@@ -239,7 +239,7 @@ impl Rack {
 
     /// Section 6.3: on a time-out, what is lost beside the first segment.
     pub fn mark_losses_on_rto(&self, now: Instant, snd: &mut Send, reo_wnd: Duration) {
-        let allowance = self.rtt + reo_wnd;
+        let allowance = Duration::from(self.rtt) + reo_wnd;
         for i in 0..snd.sent_count() {
             let due = snd
                 .get(i)

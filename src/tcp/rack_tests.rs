@@ -86,7 +86,8 @@ fn the_lists_find_what_a_walk_finds() {
             }
             let (min_rtt, srtt) = (Duration::from_micros(80), Duration::from_millis(1));
             let recovering = rng.chance(500);
-            let allowance = rack.rtt + rack.reo_wnd(&snd, recovering, min_rtt, srtt);
+            let allowance =
+                Duration::from(rack.rtt) + rack.reo_wnd(&snd, recovering, min_rtt, srtt);
             let (due, wait) = walk(&rack, now, &snd, allowance);
             let bytes: u32 = due.iter().map(|i| snd.get(*i).unwrap().seq_len()).sum();
             let (lost, waits) = rack.detect_loss(now, &mut snd, recovering, min_rtt, srtt);

@@ -1,35 +1,36 @@
 //! The receiving half: what has arrived in order and waits for the
-//! application, what has arrived out of order and waits in place, and the
-//! window that bounds both.
+//! application, and the window that bounds it and what waits out of order
+//! ([`Early`]).
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::check::hold;
+use super::early::{Early, Range};
 use super::share;
 use crate::frame::{Packet, Pool};
+use crate::time::Instant;
 use crate::wire::tcp::{SackBlocks, SeqNumber};
 
 /// Payloads up to this many bytes are copied behind the last waiting packet
 /// if there is room, so that small segments cannot pin a chunk each.
-const COMPACT: usize = 512;
-/// Where the receive buffer begins; it doubles each time the application has
-/// drained it once, up to the configured size.
+pub(super) const COMPACT: usize = 512;
+/// Where the receive buffer begins. It grows with what the application reads,
+/// up to the configured size.
 const INITIAL_BUFFER: u32 = 128 << 10;
-/// Out-of-order ranges remembered in the order of their arrival, for the
-/// order of SACK blocks (RFC 2018 section 4).
-const RECENT: usize = 4;
+/// The buffer is as many times as large as what the application reads in a
+/// round trip: so much may be on its way while as much waits to be read, and a
+/// sender in slow start has doubled its window meanwhile.
+const ROUNDS_IN_BUFFER: u32 = 3;
+/// Reading is measured over no less than this, in [`clock`]'s units: no
+/// application keeps in step with the round trips of a short path.
+const LEAST_ROUND: u32 = 10_000_000 >> CLOCK_BITS;
+const CLOCK_BITS: u32 = 10;
 
-/// A packet that arrived ahead of `nxt`.
-#[derive(Debug)]
-struct Early {
-    seq: SeqNumber,
-    packet: Packet,
-}
-
-impl Early {
-    fn end(&self) -> SeqNumber {
-        self.seq + self.packet.len() as u32
-    }
+/// Time in units of 1.024 us. It wraps after 73 minutes, which makes a
+/// measurement a little longer or shorter.
+const fn clock(now: Instant) -> u32 {
+    (now.as_nanos() >> CLOCK_BITS) as u32
 }
 
 /// What became of a segment's payload.
@@ -57,30 +58,30 @@ pub struct Receive {
     pub scale: u8,
     buffer: u32,
     buffer_max: u32,
+    /// Bytes read since `tuned_at`, of [`clock`].
     drained: u32,
+    tuned_at: u32,
     ready: VecDeque<Packet>,
-    ready_bytes: usize,
+    ready_bytes: u32,
     /// Bytes that the application has taken and not released.
-    taken: usize,
+    taken: u32,
     /// The frames that those were in, once some are released about.
-    taken_frames: usize,
+    taken_frames: u32,
     /// Bytes from `nxt` that the engine's frames allow to promise.
     room: u32,
-    early: VecDeque<Early>,
-    /// Disjoint ranges that `early` covers, sorted.
-    ranges: Vec<(SeqNumber, SeqNumber)>,
-    recent: [Option<SeqNumber>; RECENT],
+    /// There once something has arrived out of order, until [`trim`](Self::trim).
+    early: Option<Box<Early>>,
     /// The duplicate to report first (RFC 2883).
-    duplicate: Option<(SeqNumber, SeqNumber)>,
+    duplicate: Option<Range>,
 }
 
 /// Whether `len` bytes fit behind those of `packet`.
-fn fits(packet: &Packet, len: usize, pool: &Pool) -> bool {
+pub(super) fn fits(packet: &Packet, len: usize, pool: &Pool) -> bool {
     packet.start() + packet.len() + len <= pool.region().chunk_size() as usize
 }
 
 /// Copies `packet` behind `last`, and frees it.
-fn append(last: &mut Packet, packet: Packet, pool: &mut Pool) {
+pub(super) fn append(last: &mut Packet, packet: Packet, pool: &mut Pool) {
     let (start, old, len) = (last.start() as u16, last.len(), packet.len());
     last.set_range(start, (old + len) as u16);
     pool.bytes_mut(last)[old..].copy_from_slice(pool.bytes(&packet));
@@ -122,14 +123,13 @@ impl Receive {
             buffer: INITIAL_BUFFER.min(buffer_max),
             buffer_max,
             drained: 0,
+            tuned_at: 0,
             ready: VecDeque::new(),
             ready_bytes: 0,
             taken: 0,
             taken_frames: 0,
             room: u32::MAX,
-            early: VecDeque::new(),
-            ranges: Vec::new(),
-            recent: [None; RECENT],
+            early: None,
             duplicate: None,
         }
     }
@@ -163,14 +163,26 @@ impl Receive {
     /// Frames that wait for the application, in order or not, or that it has
     /// taken.
     fn frames(&self) -> usize {
-        self.ready.len() + self.early.len() + self.taken_frames
+        self.ready.len() + self.early_len() + self.taken_frames as usize
+    }
+
+    /// Packets that wait out of order.
+    #[inline]
+    fn early_len(&self) -> usize {
+        self.early.as_ref().map_or(0, |e| e.len())
+    }
+
+    /// Bytes that the application has not given back.
+    #[inline]
+    const fn held(&self) -> u32 {
+        self.ready_bytes.saturating_add(self.taken)
     }
 
     /// Looks at how many frames are left, for windows to be offered until the
     /// next look. `mss` is the payload that a frame is expected to bring.
     #[inline]
     pub fn note_room(&mut self, mss: u32, pool: &Pool) {
-        let frames = share::promise(self.frames(), pool) + self.early.len();
+        let frames = share::promise(self.frames(), pool) + self.early_len();
         let each = (mss as usize).max(COMPACT);
         self.room = u32::try_from(frames * each).unwrap_or(u32::MAX);
     }
@@ -178,8 +190,7 @@ impl Receive {
     /// The edge that the free buffer and the engine's frames would allow, if
     /// that is further right.
     fn offer(&self, mss: u32) -> SeqNumber {
-        let used = self.ready_bytes.saturating_add(self.taken);
-        let free = (self.buffer as usize).saturating_sub(used) as u32;
+        let free = self.buffer.saturating_sub(self.held());
         let edge = self.nxt + free.min(self.room);
         // Receiver's silly-window avoidance, RFC 9293 section 3.8.6.2.2.
         let step = mss.min(self.buffer / 2);
@@ -199,7 +210,7 @@ impl Receive {
         // down where each rounding would let a peer in further although
         // nothing is read (RFC 7323 section 2.4 allows for that). What was
         // promised stays acceptable.
-        let held = self.ready_bytes.saturating_add(self.taken) as u64;
+        let held = u64::from(self.held());
         let unit = (1u64 << scale) - 1;
         let window = u64::from(self.window());
         let overdrawn =
@@ -257,11 +268,11 @@ impl Receive {
             }
             self.note_overlap(seq, seq + packet.len() as u32);
             self.deliver(packet, pool);
-            let filled = !self.early.is_empty();
+            let filled = self.has_early();
             self.join(pool);
             return Received::InOrder { filled };
         }
-        if self.early.len() >= self.early_limit() {
+        if self.early_len() >= self.early_limit() {
             pool.free(packet);
             return Received::Nothing;
         }
@@ -269,15 +280,20 @@ impl Receive {
             pool.free(packet);
             return Received::NoRoom;
         }
-        self.keep(seq, packet, pool)
+        self.note_overlap(seq, seq + packet.len() as u32);
+        let early = self.early.get_or_insert_default();
+        if early.keep(seq, packet, pool) {
+            Received::Early
+        } else {
+            Received::Nothing
+        }
     }
 
     /// Whether `len` bytes at `nxt` fit the window and may be kept, and nothing
     /// waits behind them.
     #[inline]
     pub fn takes_next(&self, len: u32, pool: &Pool) -> bool {
-        self.early.is_empty()
-            && self.ranges.is_empty()
+        self.early.as_ref().is_none_or(|e| e.is_empty())
             && len <= self.window()
             && share::may_keep(self.frames(), pool)
     }
@@ -291,24 +307,9 @@ impl Receive {
     /// last one out of order goes for it if need be.
     #[inline]
     fn make_room(&mut self, len: usize, pool: &mut Pool) -> bool {
-        share::may_keep(self.frames(), pool) || self.fits_last(len, pool) || self.drop_last(pool)
-    }
-
-    /// Frees the packet that is furthest out of order; whether there was one.
-    /// Although it may have been reported (RFC 2018 section 8).
-    #[cold]
-    fn drop_last(&mut self, pool: &mut Pool) -> bool {
-        let Some(last) = self.early.pop_back() else {
-            return false;
-        };
-        if let Some(range) = self.ranges.last_mut() {
-            range.1 = last.seq;
-            if range.0 == range.1 {
-                self.ranges.pop();
-            }
-        }
-        pool.free(last.packet);
-        true
+        share::may_keep(self.frames(), pool)
+            || self.fits_last(len, pool)
+            || self.early.as_mut().is_some_and(|e| e.drop_last(pool))
     }
 
     /// Whether `len` bytes can be copied behind the last waiting packet.
@@ -328,12 +329,8 @@ impl Receive {
     /// Part of `left..right` may wait out of order already: the first such part
     /// came twice (RFC 2883 section 4.2).
     fn note_overlap(&mut self, left: SeqNumber, right: SeqNumber) {
-        let i = self.ranges.partition_point(|r| r.1.le(left));
-        let overlap = self.ranges.get(i).filter(|r| r.0.lt(right));
-        if let Some(&(l, r)) = overlap {
-            let again = (l.max(left), r.min(right));
-            self.duplicate = self.duplicate.or(Some(again));
-        }
+        let again = self.early.as_ref().and_then(|e| e.overlap(left, right));
+        self.duplicate = self.duplicate.or(again);
     }
 
     /// A segment of which nothing is taken, for its beginning or all of it
@@ -347,7 +344,7 @@ impl Receive {
     fn deliver(&mut self, packet: Packet, pool: &mut Pool) {
         let len = packet.len();
         self.nxt += len as u32;
-        self.ready_bytes += len;
+        self.ready_bytes += len as u32;
         let copy = len <= COMPACT || share::is_tight(self.frames(), pool);
         if let Some(last) = self.ready.back_mut()
             && copy
@@ -362,86 +359,23 @@ impl Receive {
 
     /// Moves what `nxt` has reached from the out-of-order queue.
     fn join(&mut self, pool: &mut Pool) {
-        while let Some(first) = self.early.front() {
-            if first.seq.gt(self.nxt) {
-                break;
-            }
-            let Some(Early { seq, mut packet }) = self.early.pop_front() else {
-                break;
-            };
-            packet.advance(self.nxt.distance(seq).max(0) as usize);
+        let Some(mut early) = self.early.take() else {
+            return;
+        };
+        while let Some(packet) = early.pop_reached(self.nxt) {
             if packet.is_empty() {
                 pool.free(packet);
             } else {
                 self.deliver(packet, pool);
             }
         }
-        let nxt = self.nxt;
-        self.ranges.retain(|r| r.1.gt(nxt));
-    }
-
-    /// Puts a packet ahead of `nxt` in its place.
-    fn keep(&mut self, mut seq: SeqNumber, mut packet: Packet, pool: &mut Pool) -> Received {
-        let whole = (seq, seq + packet.len() as u32);
-        let at = self.early.partition_point(|e| e.seq.le(seq));
-        if let Some(before) = at.checked_sub(1).and_then(|i| self.early.get(i)) {
-            let overlap = before.end().distance(seq).max(0) as usize;
-            packet.advance(overlap);
-            seq += overlap.min(whole.1.distance(whole.0).max(0) as usize) as u32;
-        }
-        while let Some(after) = self.early.get(at) {
-            let end = seq + packet.len() as u32;
-            if packet.is_empty() || after.seq.ge(end) {
-                break;
-            }
-            if after.end().le(end) {
-                if let Some(covered) = self.early.remove(at) {
-                    pool.free(covered.packet);
-                }
-            } else {
-                packet.truncate(after.seq.distance(seq).max(0) as usize);
-            }
-        }
-        self.note_overlap(whole.0, whole.1);
-        if packet.is_empty() {
-            self.note(whole.0);
-            pool.free(packet);
-            return Received::Nothing;
-        }
-        self.cover(whole);
-        self.note(whole.0);
-        if let Some(before) = at.checked_sub(1).and_then(|i| self.early.get_mut(i))
-            && before.end() == seq
-            && packet.len() <= COMPACT
-            && fits(&before.packet, packet.len(), pool)
-        {
-            append(&mut before.packet, packet, pool);
-        } else {
-            pool.unread_now(&packet);
-            self.early.insert(at, Early { seq, packet });
-        }
-        Received::Early
-    }
-
-    /// Adds a range to `ranges`, merging those it touches.
-    fn cover(&mut self, (mut left, mut right): (SeqNumber, SeqNumber)) {
-        let from = self.ranges.partition_point(|r| r.1.lt(left));
-        let to = self.ranges.partition_point(|r| r.0.le(right));
-        if from < to {
-            left = left.min(self.ranges[from].0);
-            right = right.max(self.ranges[to - 1].1);
-        }
-        self.ranges.splice(from..to, [(left, right)]);
-    }
-
-    fn note(&mut self, seq: SeqNumber) {
-        self.recent.rotate_right(1);
-        self.recent[0] = Some(seq);
+        early.reached(self.nxt);
+        self.early = Some(early);
     }
 
     /// Whether the next acknowledgement has something selective to report.
     pub fn has_sack(&self) -> bool {
-        !self.ranges.is_empty() || self.duplicate.is_some()
+        self.duplicate.is_some() || self.early.as_ref().is_some_and(|e| e.has_ranges())
     }
 
     /// Blocks for the next acknowledgement: a duplicate first (RFC 2883),
@@ -451,23 +385,8 @@ impl Receive {
         if let Some((l, r)) = self.duplicate.take() {
             blocks.push(l, r);
         }
-        let range_of = |seq: SeqNumber| {
-            let i = self.ranges.partition_point(|r| r.1.le(seq));
-            self.ranges.get(i).filter(|r| r.0.le(seq)).copied()
-        };
-        let dsack = blocks.len();
-        let add = |blocks: &mut SackBlocks, (l, r): (SeqNumber, SeqNumber)| {
-            if blocks.len() < max && !blocks.iter().skip(dsack).any(|b| b.0 == l) {
-                blocks.push(l, r);
-            }
-        };
-        for seq in self.recent.iter().flatten() {
-            if let Some(r) = range_of(*seq) {
-                add(&mut blocks, r);
-            }
-        }
-        for r in self.ranges.iter().take(max) {
-            add(&mut blocks, *r);
+        if let Some(early) = &self.early {
+            early.report(&mut blocks, max);
         }
         blocks
     }
@@ -479,14 +398,14 @@ impl Receive {
 
     /// Bytes that wait for the application.
     pub const fn available(&self) -> usize {
-        self.ready_bytes
+        self.ready_bytes as usize
     }
 
     /// Drops the first `n` waiting bytes. Answers the last packet that became
     /// free, for the acknowledgement to be written into.
     pub fn consume(&mut self, n: usize, pool: &mut Pool) -> Option<Packet> {
-        let mut left = n.min(self.ready_bytes);
-        self.ready_bytes -= left;
+        let mut left = n.min(self.ready_bytes as usize);
+        self.ready_bytes -= left as u32;
         self.drain(left);
         let mut spare: Option<Packet> = None;
         while let Some(first) = self.ready.front_mut() {
@@ -512,105 +431,98 @@ impl Receive {
     /// using up the window until [`release`](Self::release).
     pub fn take(&mut self) -> Option<Packet> {
         let packet = self.ready.pop_front()?;
-        self.ready_bytes -= packet.len();
-        self.taken += packet.len();
+        self.ready_bytes -= packet.len() as u32;
+        self.taken += packet.len() as u32;
         self.taken_frames += 1;
         Some(packet)
     }
 
     /// The application is done with `n` bytes that it took.
     pub fn release(&mut self, n: usize) {
-        let n = n.min(self.taken);
+        let n = n.min(self.taken as usize) as u32;
         if n > 0 {
-            let (left, all) = (self.taken - n, self.taken);
-            self.taken_frames = (self.taken_frames * left).div_ceil(all);
+            let (left, all) = (u64::from(self.taken - n), u64::from(self.taken));
+            self.taken_frames = (u64::from(self.taken_frames) * left).div_ceil(all) as u32;
         }
         self.taken -= n;
-        self.drain(n);
+        self.drain(n as usize);
     }
 
     fn drain(&mut self, n: usize) {
         self.drained = self.drained.saturating_add(n as u32);
-        if self.drained >= self.buffer && self.buffer < self.buffer_max {
-            self.drained = 0;
-            self.buffer = self.buffer.saturating_mul(2).min(self.buffer_max);
+    }
+
+    /// Payload is arriving: makes the buffer larger where the application has
+    /// read so much in a round trip that it holds the sender back. What is not
+    /// read does not make it larger, and it never becomes smaller, since a
+    /// window is not taken back.
+    #[inline]
+    pub fn tune(&mut self, now: Instant, rtt: impl FnOnce() -> Duration) {
+        if self.buffer < self.buffer_max && clock(now).wrapping_sub(self.tuned_at) >= LEAST_ROUND {
+            self.tune_round(now, rtt());
         }
+    }
+
+    #[cold]
+    fn tune_round(&mut self, now: Instant, rtt: Duration) {
+        let round = u32::try_from(rtt.as_nanos() >> CLOCK_BITS).unwrap_or(u32::MAX);
+        let round = round.max(LEAST_ROUND);
+        let passed = clock(now).wrapping_sub(self.tuned_at);
+        if passed < round {
+            return;
+        }
+        self.tuned_at = clock(now);
+        let read = u64::from(std::mem::take(&mut self.drained));
+        let wanted = read * u64::from(round) / u64::from(passed) * u64::from(ROUNDS_IN_BUFFER);
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        self.buffer = self.buffer.max(wanted.min(self.buffer_max));
     }
 
     /// Whether packets wait out of order.
     pub fn has_early(&self) -> bool {
-        !self.early.is_empty()
+        self.early_len() > 0
     }
 
     /// Bytes and packets that wait out of order.
     pub fn early(&self) -> (usize, usize) {
-        (
-            self.early.iter().map(|e| e.packet.len()).sum(),
-            self.early.len(),
-        )
+        self.early.as_ref().map_or((0, 0), |e| (e.bytes(), e.len()))
     }
 
     /// The first rule that does not hold of the queues and the window.
     pub fn check(&self) -> Result<(), &'static str> {
         let ready: usize = self.ready.iter().map(Packet::len).sum();
-        hold!(ready == self.ready_bytes, "bytes that wait add up");
+        hold!(ready == self.available(), "bytes that wait add up");
         // What was promised with a larger unit may still come.
         let room = u64::from(self.buffer_max) + (2 << self.scale) + u64::from(u16::MAX);
-        let held = (ready + self.taken) as u64 + u64::from(self.window());
+        let held = u64::from(self.held()) + u64::from(self.window());
         hold!(held <= room, "what waits and may come fits the buffer");
         hold!(
             self.ready.len() <= 4 + ready / (COMPACT / 2),
             "small payloads do not pin a frame each"
         );
         hold!(
-            self.early.len() <= self.early_limit(),
+            self.early_len() <= self.early_limit(),
             "the out-of-order queue is bounded"
         );
-        let mut at = self.nxt;
-        for e in &self.early {
-            hold!(e.seq.ge(at), "early packets are apart and in order");
-            hold!(!e.packet.is_empty(), "an early packet has payload");
-            hold!(e.end().le(self.adv), "nothing is kept beyond the window");
-            let i = self.ranges.partition_point(|r| r.1.le(e.seq));
-            let covered = self.ranges.get(i);
-            hold!(
-                covered.is_some_and(|r| r.0.le(e.seq) && e.end().le(r.1)),
-                "what is kept is reported (RFC 2018 3)"
-            );
-            at = e.end();
+        match &self.early {
+            Some(early) => early.check(self.nxt, self.adv),
+            None => Ok(()),
         }
-        let mut at = self.nxt;
-        for (left, right) in &self.ranges {
-            hold!(left.gt(at) && right.gt(*left), "ranges lie apart, in order");
-            at = *right;
-        }
-        Ok(())
     }
 
     /// The stream ends at `end`: what waits out of order from behind it is
     /// freed.
     pub fn cut(&mut self, end: SeqNumber, pool: &mut Pool) {
-        while self.early.back().is_some_and(|e| e.seq.ge(end)) {
-            if let Some(e) = self.early.pop_back() {
-                pool.free(e.packet);
-            }
-        }
-        if let Some(last) = self.early.back_mut() {
-            last.packet.truncate(end.distance(last.seq).max(0) as usize);
-        }
-        self.ranges.retain(|r| r.0.lt(end));
-        if let Some(last) = self.ranges.last_mut() {
-            last.1 = last.1.min(end);
+        if let Some(early) = &mut self.early {
+            early.cut(end, pool);
         }
     }
 
     /// Frees everything out of order: it will not be delivered.
     pub fn forget_early(&mut self, pool: &mut Pool) {
-        for e in self.early.drain(..) {
-            pool.free(e.packet);
+        if let Some(early) = &mut self.early {
+            early.clear(pool);
         }
-        self.ranges.clear();
-        self.recent = [None; RECENT];
     }
 
     /// Frees everything.
@@ -620,6 +532,20 @@ impl Receive {
             pool.free(p);
         }
         self.ready_bytes = 0;
+    }
+
+    /// Whether memory is kept for packets of which there are none.
+    pub fn has_slack(&self) -> bool {
+        (self.ready.capacity() > 0 && self.ready.is_empty())
+            || self.early.as_ref().is_some_and(|e| e.is_empty())
+    }
+
+    /// Gives that memory back.
+    pub fn trim(&mut self) {
+        if self.ready.is_empty() {
+            self.ready = VecDeque::new();
+        }
+        self.early.take_if(|e| e.is_empty());
     }
 }
 

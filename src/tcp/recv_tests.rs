@@ -74,8 +74,9 @@ fn segments_in_any_order_and_overlap_make_the_stream() {
 fn check_ranges(r: &mut Receive, covered: &[bool], irs: u32, seed: u64) {
     let base = SeqNumber(irs) + 1;
     let mut last = r.nxt;
-    for (l, right) in &r.ranges {
-        assert!(l.gt(last) && right.gt(*l), "seed {seed}: {:?}", r.ranges);
+    let ranges = r.early.as_ref().map_or(&[][..], |e| e.ranges());
+    for (l, right) in ranges {
+        assert!(l.gt(last) && right.gt(*l), "seed {seed}: {ranges:?}");
         let (from, to) = (l.distance(base) as usize, right.distance(base) as usize);
         assert!(covered[from..to].iter().all(|c| *c), "seed {seed}");
         assert!(
@@ -84,8 +85,8 @@ fn check_ranges(r: &mut Receive, covered: &[bool], irs: u32, seed: u64) {
         );
         last = *right;
     }
-    let held: usize = r.early.iter().map(|e| e.packet.len()).sum();
-    let ranges: i32 = r.ranges.iter().map(|x| x.1.distance(x.0)).sum();
+    let held = r.early().0;
+    let ranges: i32 = ranges.iter().map(|x| x.1.distance(x.0)).sum();
     assert_eq!(held as i32, ranges, "seed {seed}");
     let blocks = r.sack_blocks(3);
     assert!(blocks.len() <= 3);
@@ -170,4 +171,52 @@ fn taken_packets_use_up_the_window_until_released() {
     assert!(r.wants_update(1000));
     r.advertise(1000, false);
     assert!(r.window() >= 4096);
+}
+
+/// Lets a peer fill the window every 5 ms for a while, and the application
+/// read up to `rate` bytes each time; round trips take 20 ms. Answers the
+/// buffer, and the most that was held.
+fn after_reading(rate: usize, seconds: u64) -> (u32, usize) {
+    let mut pool = Pool::new(Region::anonymous(16384, 2048));
+    let mut r = started(4 << 20, 77);
+    let (mut edge, mut most) = (r.adv, 0);
+    for step in 0..200 * seconds {
+        let now = Instant::from_millis(5 * step);
+        let rtt = || Duration::from_millis(20);
+        // The window of a round trip arrives over all of it.
+        let part = r.window().div_ceil(4) as usize;
+        for at in (0..part).step_by(1400) {
+            let p = packet(&mut pool, &[9; 1400][..1400.min(part - at)]);
+            r.tune(now, rtt);
+            assert!(matches!(
+                r.take_in(r.nxt, p, &mut pool),
+                Received::InOrder { .. }
+            ));
+        }
+        most = most.max(r.available());
+        if let Some(p) = r.consume(rate, &mut pool) {
+            pool.free(p);
+        }
+        r.note_room(1400, &pool);
+        r.advertise(1400, false);
+        assert!(r.adv.ge(edge), "a window is not taken back");
+        edge = r.adv;
+    }
+    r.check().unwrap();
+    r.clear(&mut pool);
+    (r.buffer, most)
+}
+
+#[test]
+fn the_buffer_grows_with_what_is_read() {
+    // 100 kB a second of round trips of 20 ms: 2 kB each.
+    let (buffer, most) = after_reading(500, 60);
+    assert_eq!(buffer, INITIAL_BUFFER);
+    assert!(most <= INITIAL_BUFFER as usize + 1400, "{most}");
+    // 40 MB a second: 800 kB each.
+    let (buffer, _) = after_reading(200_000, 4);
+    assert!((1_600_000..=2_500_000).contains(&buffer), "{buffer}");
+    // As fast as it comes.
+    let (buffer, _) = after_reading(usize::MAX, 4);
+    assert_eq!(buffer, 4 << 20, "no more than configured");
 }

@@ -105,7 +105,7 @@ fn without_sack_a_partial_acknowledgement_repairs_the_next_hole() {
     p.swallow = vec![(true, 20), (true, 23), (true, 24)];
     p.a.to_send = pattern(300_000);
     assert!(p.run_until(5 * SEC, |p| p.b.received.len() == 300_000));
-    let k = *p.a.c().counters();
+    let k = p.a.c().counters();
     assert_eq!(
         (k.retransmits, k.recoveries, k.timeouts),
         (3, 1, 0),

@@ -5,40 +5,40 @@
 use std::time::Duration;
 
 use super::Config;
-use crate::time::Instant;
+use crate::time::{Instant, Nanos};
 
 /// Time-out before the first measurement (RFC 6298 section 2.1).
-const INITIAL_RTO: Duration = Duration::from_secs(1);
+const INITIAL_RTO: Nanos = Nanos::from_secs(1);
 /// How long a minimum stands before a larger one may replace it. Linux: 300 s.
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Debug)]
 pub struct Rtt {
-    srtt: Duration,
-    rttvar: Duration,
-    measured: bool,
-    rto: Duration,
-    backoff: u8,
-    min: Duration,
+    srtt: Nanos,
+    rttvar: Nanos,
+    rto: Nanos,
+    min: Nanos,
     min_at: Instant,
+    measured: bool,
+    backoff: u8,
 }
 
 impl Rtt {
     pub const fn new() -> Self {
         Self {
-            srtt: Duration::ZERO,
-            rttvar: Duration::ZERO,
-            measured: false,
+            srtt: Nanos::ZERO,
+            rttvar: Nanos::ZERO,
             rto: INITIAL_RTO,
-            backoff: 0,
-            min: Duration::MAX,
+            min: Nanos::MOST,
             min_at: Instant::ZERO,
+            measured: false,
+            backoff: 0,
         }
     }
 
     /// Takes a measurement; the caller applies Karn's rule.
     pub fn sample(&mut self, now: Instant, rtt: Duration, config: &Config) {
-        let rtt = rtt.max(Duration::from_nanos(1));
+        let rtt = Nanos::from(rtt).max(Nanos::LEAST);
         if rtt <= self.min || now.since(self.min_at) > MIN_RTT_WINDOW {
             self.min = rtt;
             self.min_at = now;
@@ -46,29 +46,24 @@ impl Rtt {
         if self.measured {
             // RFC 6298 section 2.3, alpha = 1/8 and beta = 1/4.
             let diff = self.srtt.abs_diff(rtt);
-            self.rttvar = self.rttvar * 3 / 4 + diff / 4;
-            self.srtt = self.srtt * 7 / 8 + rtt / 8;
+            self.rttvar = self.rttvar.part(3, 4).plus(diff.part(1, 4));
+            self.srtt = self.srtt.part(7, 8).plus(rtt.part(1, 8));
         } else {
             self.measured = true;
             self.srtt = rtt;
-            self.rttvar = rtt / 2;
+            self.rttvar = rtt.part(1, 2);
         }
-        self.rto = self
-            .srtt
-            .saturating_add(self.rttvar.saturating_mul(4).max(config.min_rto));
-        self.rto = self.rto.max(config.min_rto).min(config.max_rto);
+        let (least, most) = (config.min_rto.into(), config.max_rto.into());
+        let rto = self.srtt.plus(self.rttvar.times(4).max(least));
+        self.rto = rto.max(least).min(most);
         // Only this takes the back-off away (RFC 6298 section 5).
         self.backoff = 0;
     }
 
     /// The time-out in force, back-off included.
     pub fn rto(&self, config: &Config) -> Duration {
-        self.rto
-            .saturating_mul(
-                1u32.checked_shl(u32::from(self.backoff))
-                    .unwrap_or(u32::MAX),
-            )
-            .min(config.max_rto)
+        let rto = self.rto.times(1 << self.backoff.min(63));
+        Duration::from(rto).min(config.max_rto)
     }
 
     /// Doubles the time-out (RFC 6298 section 5.5).
@@ -90,22 +85,25 @@ impl Rtt {
     /// (RFC 6298 section 5.7).
     pub fn syn_was_lost(&mut self) {
         if !self.measured {
-            self.rto = Duration::from_secs(3);
+            self.rto = Duration::from_secs(3).into();
         }
         self.backoff = 0;
     }
 
-    pub const fn srtt(&self) -> Option<Duration> {
-        if self.measured { Some(self.srtt) } else { None }
+    pub fn srtt(&self) -> Option<Duration> {
+        self.measured.then(|| self.srtt.into())
     }
 
-    pub const fn rttvar(&self) -> Duration {
-        self.rttvar
+    pub fn rttvar(&self) -> Duration {
+        self.rttvar.into()
     }
 
     /// Smallest recent round trip; [`Duration::MAX`] before any.
-    pub const fn min(&self) -> Duration {
-        self.min
+    pub fn min(&self) -> Duration {
+        match self.min {
+            Nanos::MOST => Duration::MAX,
+            least => least.into(),
+        }
     }
 }
 

@@ -133,7 +133,7 @@ fn one_loss_is_repaired_by_fast_retransmission() {
     p.swallow = vec![(true, 20)];
     p.a.to_send = pattern(200_000);
     assert!(p.run_until(5 * SEC, |p| p.b.received.len() == 200_000));
-    let k = *p.a.c().counters();
+    let k = p.a.c().counters();
     assert_eq!(
         (k.retransmits, k.recoveries, k.timeouts),
         (1, 1, 0),
@@ -152,7 +152,7 @@ fn a_lost_tail_is_repaired_by_a_probe() {
     p.a.to_send.extend(pattern(3 * 1448));
     p.run(SEC);
     assert_eq!(p.b.received.len(), 23 * 1448);
-    let k = *p.a.c().counters();
+    let k = p.a.c().counters();
     assert_eq!((k.probes, k.timeouts), (1, 0), "{k:?}");
     p.finish();
 }
@@ -167,7 +167,7 @@ fn reordering_within_a_quarter_round_trip_causes_no_retransmission_once_seen() {
     };
     p.a.to_send = pattern(4_000_000);
     assert!(p.run_until(60 * SEC, |p| p.b.received.len() == p.a.to_send.len()));
-    let k = *p.a.c().counters();
+    let k = p.a.c().counters();
     assert!(k.retransmits < 30, "{k:?}");
     p.finish();
 }
@@ -757,5 +757,30 @@ fn what_is_not_acceptable_in_syn_received_is_answered() {
     );
     p.run(SEC * 3);
     assert_eq!([state(&p.a), state(&p.b)], [State::Established; 2]);
+    p.finish();
+}
+
+/// A long fat path: the window has to become thirty times what it is at the
+/// start, and that in the time in which slow start gets there.
+#[test]
+fn the_window_grows_with_a_long_fat_path() {
+    let mut p = Pair::new(
+        Config {
+            send_buffer: 8 << 20,
+            ..Config::default()
+        },
+        Config {
+            recv_buffer: 4 << 20,
+            ..Config::default()
+        },
+    );
+    p.faults.delay = Duration::from_millis(50);
+    p.connect();
+    p.a.to_send = pattern(12 << 20);
+    let all = p.a.to_send.len();
+    assert!(p.run_until(Duration::from_millis(1800), |p| p.b.received.len() == all));
+    let most = p.b.log.iter().map(|(_, h, _)| u32::from(h.window)).max();
+    let scale = p.b.c().info().window_shifts.1;
+    assert!(most.unwrap() << scale > 3 << 20, "{most:?}");
     p.finish();
 }

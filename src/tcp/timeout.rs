@@ -61,7 +61,7 @@ impl Connection {
         self.timeouts += 1;
         if first_is_syn {
             self.snd.mark_lost(0);
-            self.counters.timeouts += 1;
+            self.counters.rare().timeouts += 1;
         } else {
             self.suspect_black_hole();
             self.lose_all(now);
@@ -108,7 +108,7 @@ impl Connection {
             self.pending.probe = true;
             self.timeouts += 1;
             self.probes = self.probes.saturating_add(1);
-            self.counters.window_probes += 1;
+            self.counters.rare().window_probes += 1;
         }
         self.rtt.back_off();
         self.timers.set(Timer::Persist, now + self.rto());
@@ -140,7 +140,7 @@ impl Connection {
             return;
         }
         self.keepalives = self.keepalives.saturating_add(1);
-        self.counters.keepalives += 1;
+        self.counters.rare().keepalives += 1;
         self.pending.probe = true;
         self.timers
             .set(Timer::Keepalive, now + self.config.keepalive_interval);

@@ -92,8 +92,11 @@ impl Connection {
         // Most reports come when the recovery has ended: the originals that
         // arrived late have ended it.
         let recent = right.ge(self.snd.una - self.snd.max_wnd);
-        let ours = left.ge(self.recovery.undo_from) && right.le(self.recovery.undo_to) && recent;
-        if let Some(n) = self.recovery.undo_left.as_mut().filter(|n| ours && **n > 0) {
+        let Some(past) = self.recovery.past() else {
+            return;
+        };
+        let ours = left.ge(past.undo_from) && right.le(past.undo_to) && recent;
+        if let Some(n) = past.undo_left.as_mut().filter(|n| ours && **n > 0) {
             *n -= 1;
             if *n == 0 && self.snd.lost() == 0 {
                 self.undo();
@@ -104,7 +107,8 @@ impl Connection {
     /// The Eifel detection of RFC 3522: an echo older than the first
     /// retransmission means that the original arrived.
     pub(super) fn judge_retransmissions(&mut self, h: &Header) {
-        let (Some(undo_ts), Some(t)) = (self.recovery.undo_ts, h.options.timestamps) else {
+        let undo_ts = self.recovery.past().and_then(|past| past.undo_ts);
+        let (Some(undo_ts), Some(t)) = (undo_ts, h.options.timestamps) else {
             return;
         };
         if self.ts.is_none() {
@@ -114,12 +118,12 @@ impl Connection {
         match self.recovery.phase {
             Phase::Open | Phase::Cwr { .. } => {}
             Phase::Loss { .. } if original => self.undo(),
-            Phase::Fast { point, .. } if original => {
+            Phase::Fast { point } if original => {
                 if self.snd.una.ge(point) {
                     self.undo();
                 }
             }
-            _ => self.recovery.undo_ts = None,
+            _ => self.recovery.repair().undo_ts = None,
         }
     }
 
@@ -130,10 +134,9 @@ impl Connection {
         self.recovery.phase = Phase::Open;
         self.recovery.dup_acks = 0;
         self.recovery.dup_bytes = 0;
-        self.recovery.undo_ts = None;
-        self.recovery.undo_left = None;
+        self.recovery.forget_undo();
         self.recovery.frto = Frto::No;
         self.recovery.unreduced = false;
-        self.counters.undone += 1;
+        self.counters.rare().undone += 1;
     }
 }

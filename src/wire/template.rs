@@ -37,10 +37,10 @@ pub struct Template {
     len: u8,
     ip_at: u8,
     v6: bool,
-    /// Addresses and protocol of the pseudo-header.
-    pseudo: Sum,
-    /// The IPv4 header without total length and identification.
-    ip_sum: Sum,
+    /// The sum over addresses and protocol of the pseudo-header.
+    pseudo: u16,
+    /// That over the IPv4 header without total length and identification.
+    ip_sum: u16,
 }
 
 impl Template {
@@ -89,8 +89,8 @@ impl Template {
             len: (ip_at + ip_len) as u8,
             ip_at: ip_at as u8,
             v6,
-            pseudo: checksum::pseudo_addresses(path.src, path.dst, protocol),
-            ip_sum,
+            pseudo: checksum::pseudo_addresses(path.src, path.dst, protocol).get(),
+            ip_sum: ip_sum.get(),
         })
     }
 
@@ -130,7 +130,7 @@ impl Template {
         } else {
             ip[1] = tos | ip[1] & 3;
             // Length, identification and checksum are zero in the template.
-            self.ip_sum = Sum::of(ip);
+            self.ip_sum = Sum::of(ip).get();
         }
     }
 
@@ -168,7 +168,9 @@ impl Template {
         out[..LEN].copy_from_slice(&self.bytes[..LEN]);
         let ip = &mut out[LEN - ipv4::HEADER_LEN..LEN];
         let total_len = (ipv4::HEADER_LEN + l4_len) as u16;
-        let mut sum = self.ip_sum.add(Sum::word(total_len)).add(Sum::word(ident));
+        let mut sum = Sum::word(self.ip_sum)
+            .add(Sum::word(total_len))
+            .add(Sum::word(ident));
         if ecn != 0 {
             ip[1] |= ecn;
             sum = sum.add(Sum::word(u16::from(ecn)));
@@ -189,6 +191,6 @@ impl Template {
     /// The sum of the pseudo-header of an `l4_len`-byte transport segment.
     #[inline]
     pub fn pseudo_sum(&self, l4_len: usize) -> Sum {
-        self.pseudo.add(checksum::length(l4_len))
+        Sum::word(self.pseudo).add(checksum::length(l4_len))
     }
 }

@@ -29,8 +29,8 @@ pub enum BenchCommand {
     Rr(RrArgs),
     /// Connections opened, used once and closed, a second.
     Crr(CrrArgs),
-    /// Memory of idle connections, and what they cost each packet: in memory,
-    /// without an interface.
+    /// Memory of connections, and what their number costs each packet: in
+    /// memory, without an interface.
     Many(ManyArgs),
     /// Goodput against loss rate and round-trip time.
     Loss(LossArgs),
@@ -283,12 +283,13 @@ pub struct CrrArgs {
 /// Arguments of `fullbore bench many`.
 #[derive(Clone, Debug, Args)]
 pub struct ManyArgs {
-    /// Idle connections, in steps from 1 to this number.
+    /// Connections, in steps from 1 to this number.
     #[arg(long, default_value = "100000", value_name = "N")]
     pub connections: Count<1, 1_000_000>,
-    /// Connections that are used, in turn, among the idle ones.
-    #[arg(long, default_value = "1", value_name = "N")]
-    pub active: Count<1, 1_000_000>,
+    /// Connections that have an exchange at the same time, where there are as
+    /// many; without it is measured, too.
+    #[arg(long, default_value = "64", value_name = "N")]
+    pub at_once: Count<1, 1024>,
     /// Requests and answers timed in each step.
     #[arg(long, default_value = "200000", value_name = "N")]
     pub exchanges: Count<1000, 100_000_000>,

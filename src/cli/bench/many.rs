@@ -1,7 +1,12 @@
-//! `fullbore bench many`: what idle connections cost, in memory.
+//! `fullbore bench many`: what connections cost, in memory and in time, when
+//! there are many.
+//!
+//! Times are those of the processor: other work on the machine does not count.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::args::ManyArgs;
 use super::live::Live;
@@ -18,6 +23,8 @@ const PORTS: std::ops::Range<u16> = 1000..1032;
 const OPENING: usize = 256;
 /// Bound on opening the connections of a step, in virtual time.
 const OPEN_TIME: Duration = Duration::from_secs(600);
+/// Virtual time for connections to come to rest.
+const REST: Duration = Duration::from_secs(12);
 
 /// One end: the client asks with a byte, the server answers with one.
 struct Peer {
@@ -141,27 +148,52 @@ fn fill(
     Ok(())
 }
 
-/// Nanoseconds that an exchange takes, both ends, when the first `active`
-/// connections have one in turn.
+/// Processor time that this thread has had, in seconds.
+fn processor() -> f64 {
+    let t = clock_gettime(ClockId::ThreadCPUTime);
+    t.tv_sec as f64 + t.tv_nsec as f64 / 1e9
+}
+
+/// Connections in no order that a cache or a prefetcher could follow.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        ((self.0 >> 33) as usize * n) >> 31
+    }
+}
+
+/// Nanoseconds of processor time that an exchange takes, both ends, over the
+/// first `active` connections in no order, `at_once` of them in each round.
 fn exchange(
     (client, server): &mut (Machine, Machine),
     world: &mut World,
     active: usize,
+    at_once: usize,
     exchanges: u64,
 ) -> f64 {
-    let start = Instant::now();
-    let before = client.app().answers;
-    for n in 0..exchanges {
+    let mut random = Random(active as u64);
+    let rounds = exchanges.div_ceil(at_once as u64);
+    let start = processor();
+    for _ in 0..rounds {
+        let wanted = client.app().answers + at_once as u64;
         client.with(|app, cx| {
-            // Far from each other in memory.
-            let which = n as usize * 7919 % active.min(app.flows.len());
-            cx.send(app.flows[which], &[1]);
+            // Different ones: each has its own part to choose from.
+            let part = active / at_once;
+            for n in 0..at_once {
+                let which = n * part + random.below(part);
+                cx.send(app.flows[which], &[1]);
+            }
         });
-        while client.app().answers - before <= n {
+        while client.app().answers < wanted {
             world.step(&mut [client as &mut dyn Turns, server]);
         }
     }
-    start.elapsed().as_nanos() as f64 / exchanges as f64
+    (processor() - start) * 1e9 / (rounds * at_once as u64) as f64
 }
 
 /// Resident memory of this process, in bytes.
@@ -175,66 +207,91 @@ fn resident() -> u64 {
 /// `fullbore bench many`.
 pub fn many(args: &ManyArgs) -> Result<(), Failure> {
     let most = args.connections.get() as usize;
+    let at_once = (args.at_once.get() as usize).min(most);
     let live = Live::new(&args.output);
     let mut report = Report::new("bench many, TCP over memory", Conditions::of_machine());
-    report
-        .conditions
-        .add("both ends", "in one thread".to_owned());
     let exchanges = args.exchanges.get();
-    let line = format!(
-        "{exchanges} a step, 1 byte each way, over {} connections in turn",
-        args.active.get()
-    );
-    report.conditions.add("exchanges", line);
+    for (name, value) in [
+        ("both ends", "in one thread".to_owned()),
+        ("times", "of the processor, both ends together".to_owned()),
+        (
+            "exchanges",
+            format!("{exchanges} a step, 1 byte each way, over all connections in random order"),
+        ),
+    ] {
+        report.conditions.add(name, value);
+    }
     let mut pair = machines(most)?;
     let mut world = World::default();
-    let mut points = Vec::new();
+    let (mut alone, mut batches) = (Vec::new(), Vec::new());
     let mut steps: Vec<usize> = std::iter::successors(Some(1), |n| Some(n * 10))
         .take_while(|n| *n < most)
         .collect();
     steps.push(most);
+    if !steps.contains(&at_once) {
+        steps.push(at_once);
+        steps.sort_unstable();
+    }
     let (mut empty, mut opened, mut time) = (0, 0, 0.0);
+    let mut before = 0;
     for step in steps {
         live.show(&format!("{step} connections"));
-        let start = Instant::now();
+        let start = processor();
         fill(&mut pair, &mut world, step)?;
         if step == 1 {
             // Everything that is needed whatever the number is there now.
-            exchange(&mut pair, &mut world, 1, exchanges / 10);
+            exchange(&mut pair, &mut world, 1, 1, exchanges / 10);
             empty = resident();
         } else {
-            opened = step;
-            time = start.elapsed().as_secs_f64();
+            opened = step - before;
+            time = processor() - start;
         }
-        let active = (args.active.get() as usize).min(step);
-        let nanos = exchange(&mut pair, &mut world, active, exchanges);
-        report.figure(format!("exchange with {step} connections"), nanos, "ns");
-        points.push((step as f64, nanos));
+        before = step;
+        let nanos = exchange(&mut pair, &mut world, step, 1, exchanges);
+        report.figure(
+            format!("{step} connections, one exchange at a time"),
+            nanos,
+            "ns",
+        );
+        alone.push((step as f64, nanos));
+        if step >= at_once {
+            let nanos = exchange(&mut pair, &mut world, step, at_once, exchanges);
+            let name = format!("{step} connections, {at_once} exchanges at a time");
+            report.figure(name, nanos, "ns");
+            batches.push((step as f64, nanos));
+        }
     }
     live.clear();
-    if opened > 1 {
-        let bytes = resident().saturating_sub(empty) as f64 / (opened - 1) as f64 / 2.0;
-        report.figure("memory of a connection's end", bytes, "bytes");
-        let last = opened - opened / 10;
-        let rate = last as f64 / time.max(1e-9);
-        report.figure("connections opened, both ends", rate, "/s");
+    if most > 1 {
+        let (client, server) = &mut pair;
+        world.settle(&mut [client as &mut dyn Turns, server], REST);
+        let bytes = resident().saturating_sub(empty) as f64 / (most - 1) as f64 / 2.0;
+        report.figure("memory of a connection at rest, each end", bytes, "bytes");
+        let rate = opened as f64 / time.max(1e-9);
+        report.figure("connections opened, both ends in one thread", rate, "/s");
     }
-    if let [(_, first), .., (_, last)] = points[..] {
-        report.figure(
-            "slower than with one connection",
-            (last / first - 1.0) * 100.0,
-            "%",
-        );
+    for (what, points) in [("one at a time", &alone), ("many at a time", &batches)] {
+        if let [(fewest, first), .., (_, last)] = points[..] {
+            report.figure(
+                format!("slower than with {fewest} connections, {what}"),
+                (last / first - 1.0) * 100.0,
+                "%",
+            );
+        }
     }
+    let series = |name: &str, points| Series {
+        name: name.to_owned(),
+        points,
+    };
     report.plots.push(Plot {
-        title: "Time of an exchange against the number of connections".to_owned(),
+        title: "Processor time of an exchange against the number of connections".to_owned(),
         x: "connections",
         y: "ns",
         log_x: true,
-        series: vec![Series {
-            name: "exchange".to_owned(),
-            points,
-        }],
+        series: vec![
+            series("one at a time", alone),
+            series("many at a time", batches),
+        ],
     });
     report.give(&args.output)
 }

@@ -3,6 +3,7 @@
 mod connections;
 mod jumbo;
 mod listening;
+mod many;
 mod messages;
 mod stopping;
 mod streams;

@@ -88,7 +88,7 @@ pub struct Send {
     pub small_end: SeqNumber,
     segments: VecDeque<Segment>,
     /// How many of them have been sent; the rest follow.
-    sent: usize,
+    sent: u32,
     /// Where the next segment queued begins.
     tail: SeqNumber,
     queued: u32,
@@ -96,13 +96,13 @@ pub struct Send {
     lost: u32,
     retransmitted: u32,
     /// No lost segment that has to be sent again lies before this index.
-    hint: usize,
+    hint: u32,
     /// Before this index no segment waits to be judged by its first
     /// transmission: each was delivered, found lost, or sent again.
-    judged: usize,
+    judged: u32,
     /// Transmissions other than the first, in their order: when, and of which
     /// segment. Those overtaken by events are dropped when they come up.
-    resent: VecDeque<(Instant, SeqNumber)>,
+    resent: Option<Box<VecDeque<(Instant, SeqNumber)>>>,
     /// Segments looked at by loss detection.
     #[cfg(test)]
     pub looks: u64,
@@ -149,7 +149,7 @@ impl Send {
             retransmitted: 0,
             hint: 0,
             judged: 0,
-            resent: VecDeque::new(),
+            resent: None,
             #[cfg(test)]
             looks: 0,
         }
@@ -181,7 +181,7 @@ impl Send {
     }
 
     pub fn has_unsent(&self) -> bool {
-        self.sent < self.segments.len()
+        self.sent_count() < self.segments.len()
     }
 
     /// Bytes selectively acknowledged.
@@ -197,7 +197,7 @@ impl Send {
     /// How many of the segments sent `which` holds for. Looks at each.
     pub fn count_sent(&self, which: impl Fn(&Segment) -> bool) -> u32 {
         self.segments
-            .range(..self.sent)
+            .range(..self.sent_count())
             .filter(|s| which(s))
             .count() as u32
     }
@@ -216,12 +216,12 @@ impl Send {
     }
 
     pub fn next_unsent(&self) -> Option<&Segment> {
-        self.segments.get(self.sent)
+        self.segments.get(self.sent_count())
     }
 
     /// The next segment to be sent for the first time.
     pub fn next_unsent_mut(&mut self) -> Option<&mut Segment> {
-        self.segments.get_mut(self.sent)
+        self.segments.get_mut(self.sent_count())
     }
 
     pub fn get(&self, i: usize) -> Option<&Segment> {
@@ -238,8 +238,9 @@ impl Send {
     }
 
     /// Index of the first unsent segment: the number of those sent.
+    #[inline]
     pub const fn sent_count(&self) -> usize {
-        self.sent
+        self.sent as usize
     }
 
     /// Index of the segment that holds `seq`, or of the first behind it.
@@ -331,14 +332,17 @@ impl Send {
         for (i, s) in self.segments.iter().enumerate() {
             hold!(s.seq == at, "segments join without a gap");
             hold!(s.held.is_some() == (s.len > 0), "payload has its frame");
-            hold!((s.sent > 0) == (i < self.sent), "what was sent comes first");
             hold!(
-                i < self.sent || !(s.sacked || s.lost || s.retransmitted),
+                (s.sent > 0) == (i < self.sent_count()),
+                "what was sent comes first"
+            );
+            hold!(
+                i < self.sent_count() || !(s.sacked || s.lost || s.retransmitted),
                 "what was not sent is neither lost nor received"
             );
             hold!(!(s.sacked && s.lost), "what was received is not lost");
             hold!(
-                !(i < self.hint && s.lost && !s.retransmitted),
+                !(i < self.hint as usize && s.lost && !s.retransmitted),
                 "no lost segment is passed over"
             );
             at = s.end();
@@ -346,7 +350,7 @@ impl Send {
             sacked += if s.sacked { s.seq_len() } else { 0 };
             lost += if s.lost { s.seq_len() } else { 0 };
             again += if s.retransmitted { s.seq_len() } else { 0 };
-            if i + 1 == self.sent {
+            if i + 1 == self.sent_count() {
                 hold!(at == self.nxt, "SND.NXT follows the last segment sent");
             }
         }
@@ -364,6 +368,19 @@ impl Send {
         Ok(())
     }
 
+    /// Whether memory is kept for segments of which there are none.
+    pub fn has_slack(&self) -> bool {
+        self.segments.is_empty() && (self.segments.capacity() > 0 || self.resent.is_some())
+    }
+
+    /// Gives that memory back.
+    pub fn trim(&mut self) {
+        if self.segments.is_empty() {
+            self.segments = VecDeque::new();
+            self.resent = None;
+        }
+    }
+
     /// Frees everything.
     pub fn clear(&mut self, pool: &mut Pool) {
         for s in self.segments.drain(..) {
@@ -372,7 +389,7 @@ impl Send {
             }
         }
         (self.sent, self.queued, self.hint, self.judged) = (0, 0, 0, 0);
-        self.resent.clear();
+        self.resent = None;
         (self.sacked, self.lost, self.retransmitted) = (0, 0, 0);
     }
 }

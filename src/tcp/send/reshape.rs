@@ -59,10 +59,10 @@ impl Send {
         s.held = Some(pool.hold(first));
         let again = s.sent > 1;
         self.segments.insert(i + 1, tail);
-        if i < self.sent {
+        if i < self.sent_count() {
             self.sent += 1;
         }
-        if i < self.judged {
+        if i < self.judged() {
             self.judged += 1;
         }
         if again {
@@ -75,7 +75,7 @@ impl Send {
     /// behind `headers` bytes of headers, in a frame of its own. `false` if
     /// there is no frame for that, or not so much payload before a FIN.
     pub fn merge(&mut self, i: usize, len: u16, headers: u16, pool: &mut Pool) -> bool {
-        if i < self.sent || usize::from(headers) + usize::from(len) > pool.max_packet() {
+        if i < self.sent_count() || usize::from(headers) + usize::from(len) > pool.max_packet() {
             return false;
         }
         let (mut count, mut sum) = (0, 0);
@@ -161,7 +161,7 @@ impl Send {
     /// Moves the FIN of unsent segment `i` into a segment of its own: the
     /// peer's window has room for the payload only.
     pub fn split_fin(&mut self, i: usize) {
-        if i < self.sent {
+        if i < self.sent_count() {
             return;
         }
         let Some(s) = self.segments.get_mut(i) else {

@@ -7,7 +7,7 @@ use crate::time::Instant;
 impl Send {
     /// Segment `i` is on its way.
     pub fn mark_sent(&mut self, i: usize, now: Instant) {
-        let first_time = i >= self.sent;
+        let first_time = i >= self.sent_count();
         let Some(s) = self.segments.get_mut(i) else {
             return;
         };
@@ -15,7 +15,7 @@ impl Send {
         s.sent = s.sent.saturating_add(1);
         s.sent_at = now;
         if first_time {
-            self.sent = i + 1;
+            self.sent = i as u32 + 1;
             self.nxt = s.end();
             return;
         }
@@ -23,8 +23,9 @@ impl Send {
             s.retransmitted = true;
             self.retransmitted += len;
         }
-        self.resent.push_back((now, seq));
-        if self.resent.len() > 2 * self.sent + 16 {
+        let resent = self.resent.get_or_insert_default();
+        resent.push_back((now, seq));
+        if resent.len() > 2 * self.sent as usize + 16 {
             self.list_resent();
         }
     }
@@ -32,7 +33,7 @@ impl Send {
     /// The next segment is on its way for the first time.
     #[inline]
     pub fn sent_next(&mut self, now: Instant) {
-        if let Some(s) = self.segments.get_mut(self.sent) {
+        if let Some(s) = self.segments.get_mut(self.sent as usize) {
             s.sent = 1;
             s.sent_at = now;
             self.nxt = s.end();
@@ -43,7 +44,7 @@ impl Send {
     /// Marks segment `i` lost. Answers the bytes newly lost: none of what has
     /// not been sent.
     pub fn mark_lost(&mut self, i: usize) -> u32 {
-        if i >= self.sent {
+        if i >= self.sent_count() {
             return 0;
         }
         let Some(s) = self.segments.get_mut(i) else {
@@ -53,7 +54,7 @@ impl Send {
             return 0;
         }
         let len = s.seq_len();
-        self.hint = self.hint.min(i);
+        self.hint = self.hint.min(i as u32);
         if s.retransmitted {
             // The retransmission was lost too.
             s.retransmitted = false;
@@ -97,7 +98,7 @@ impl Send {
 
     /// Nothing is lost after all: the time-out or the recovery was spurious.
     pub fn unmark_losses(&mut self) {
-        for s in self.segments.range_mut(..self.sent) {
+        for s in self.segments.range_mut(..self.sent as usize) {
             s.lost = false;
             s.retransmitted = false;
         }
@@ -109,7 +110,7 @@ impl Send {
     /// The receiver may have dropped what it selectively acknowledged
     /// (RFC 2018 section 8).
     pub fn forget_sacks(&mut self) {
-        for s in self.segments.range_mut(..self.sent) {
+        for s in self.segments.range_mut(..self.sent as usize) {
             s.sacked = false;
         }
         self.sacked = 0;
@@ -123,33 +124,36 @@ impl Send {
     }
 
     pub(super) fn list_resent(&mut self) {
-        self.resent.clear();
-        for s in self.segments.range(..self.sent) {
+        let Some(resent) = &mut self.resent else {
+            return; // nothing was
+        };
+        resent.clear();
+        for s in self.segments.range(..self.sent as usize) {
             if s.sent > 1 && !s.sacked && (!s.lost || s.retransmitted) {
-                self.resent.push_back((s.sent_at, s.seq));
+                resent.push_back((s.sent_at, s.seq));
             }
         }
-        self.resent.make_contiguous().sort_by_key(|r| r.0);
+        resent.make_contiguous().sort_by_key(|r| r.0);
     }
 
     /// The first segment that may wait to be judged by its first transmission,
     /// and behind it all that do.
     pub const fn judged(&self) -> usize {
-        self.judged
+        self.judged as usize
     }
 
     /// All segments before index `i` have been judged by their first
     /// transmission.
     pub const fn set_judged(&mut self, i: usize) {
-        self.judged = i;
+        self.judged = i as u32;
     }
 
     /// The `k`-th transmission that was not a first one: when it was, and the
     /// index of the segment if it still waits for the outcome.
     pub fn resent(&self, k: usize) -> Option<(Instant, Option<usize>)> {
-        let &(at, seq) = self.resent.get(k)?;
+        let &(at, seq) = self.resent.as_ref()?.get(k)?;
         let i = self.index_of(seq);
-        let waits = i < self.sent
+        let waits = i < self.sent_count()
             && self.segments.get(i).is_some_and(|s| {
                 s.seq == seq && s.sent_at == at && !s.sacked && (!s.lost || s.retransmitted)
             });
@@ -158,7 +162,9 @@ impl Send {
 
     /// Drops the first of them.
     pub fn forget_resent(&mut self) {
-        self.resent.pop_front();
+        if let Some(resent) = &mut self.resent {
+            resent.pop_front();
+        }
     }
 
     /// The first lost segment that has not been sent again.
@@ -169,10 +175,10 @@ impl Send {
         while self.hint < self.sent {
             if self
                 .segments
-                .get(self.hint)
+                .get(self.hint as usize)
                 .is_some_and(|s| s.lost && !s.retransmitted)
             {
-                return Some(self.hint);
+                return Some(self.hint as usize);
             }
             self.hint += 1;
         }

@@ -19,7 +19,7 @@ fn check(s: &Send, seed: u64) {
     let sum = |f: &dyn Fn(&Segment) -> bool| -> u32 {
         s.segments
             .iter()
-            .take(s.sent)
+            .take(s.sent_count())
             .filter(|x| f(x))
             .map(Segment::seq_len)
             .sum()
@@ -51,10 +51,10 @@ fn the_scoreboard_adds_up_whatever_happens() {
             let now = Instant::from_millis(step);
             match rng.below(9) {
                 0 | 1 if s.has_unsent() => s.mark_sent(s.sent_count(), now),
-                2 if i < s.sent => {
+                2 if i < s.sent_count() => {
                     s.mark_lost(i);
                 }
-                3 if i < s.sent => {
+                3 if i < s.sent_count() => {
                     s.mark_sacked(i);
                 }
                 4 => {
@@ -83,7 +83,7 @@ fn the_scoreboard_adds_up_whatever_happens() {
             let first_lost = s
                 .segments
                 .iter()
-                .take(s.sent)
+                .take(s.sent_count())
                 .position(|x| x.lost && !x.retransmitted);
             assert_eq!(s.next_lost(), first_lost, "seed {seed}");
         }

@@ -105,6 +105,12 @@ impl Sum {
         Sum(word as u32)
     }
 
+    /// It as one 16-bit word, of which [`word`](Self::word) makes the same sum.
+    #[inline]
+    pub const fn get(self) -> u16 {
+        self.0 as u16
+    }
+
     /// The sum of the two parts; `other` begins at an even offset.
     #[allow(clippy::should_implement_trait)] // one's complement is not `+`
     #[inline]
