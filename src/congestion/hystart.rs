@@ -16,12 +16,12 @@ const N_RTT_SAMPLE: u8 = 8;
 const CSS_GROWTH_DIVISOR: u32 = 4;
 const CSS_ROUNDS: u8 = 5;
 
-/// Round-trip times in units of 1.024 us, up to 73 minutes: every connection
-/// keeps a few. Zero before there is any.
+/// Round-trip times in units of 256 ns, up to 18 minutes: every connection keeps
+/// a few. Zero before there is any.
 type Ticks = u32;
 
 const fn ticks(rtt: Duration) -> Ticks {
-    let ticks = rtt.as_nanos() >> 10;
+    let ticks = rtt.as_nanos() >> 8;
     if ticks == 0 {
         1
     } else if ticks > Ticks::MAX as u128 {

@@ -385,6 +385,10 @@ impl<M: Send> Context<'_, M> {
         change: impl FnOnce(&mut Connection, &mut crate::frame::Pool) -> R,
     ) -> Option<R> {
         let core = &mut *self.core;
+        if !core.stack.flows.get(flow)?.in_output {
+            // The application's own idea: nothing has used it in this turn.
+            core.stack.flows.prefetch(flow.index() as u32);
+        }
         let slot = core.stack.flows.get_mut(flow)?;
         let result = change(&mut slot.conn, &mut core.pool);
         core.stack.touch(flow.index() as u32);

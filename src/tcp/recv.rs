@@ -453,29 +453,35 @@ impl Receive {
     }
 
     /// Payload is arriving: makes the buffer larger where the application has
-    /// read so much in a round trip that it holds the sender back. What is not
-    /// read does not make it larger, and it never becomes smaller, since a
+    /// read so much within a round trip that it holds the sender back. What is
+    /// not read does not make it larger, and it never becomes smaller, since a
     /// window is not taken back.
     #[inline]
     pub fn tune(&mut self, now: Instant, rtt: impl FnOnce() -> Duration) {
-        if self.buffer < self.buffer_max && clock(now).wrapping_sub(self.tuned_at) >= LEAST_ROUND {
-            self.tune_round(now, rtt());
+        if self.buffer == self.buffer_max {
+            return;
         }
+        let mut read = self.drained;
+        if clock(now).wrapping_sub(self.tuned_at) >= LEAST_ROUND {
+            read = self.read_in_round(now, rtt());
+        }
+        let wanted = read.saturating_mul(ROUNDS_IN_BUFFER);
+        self.buffer = self.buffer.max(wanted.min(self.buffer_max));
     }
 
+    /// Bytes read since the last round began; in a round trip, if more time has
+    /// passed than that, and then the next begins.
     #[cold]
-    fn tune_round(&mut self, now: Instant, rtt: Duration) {
+    fn read_in_round(&mut self, now: Instant, rtt: Duration) -> u32 {
         let round = u32::try_from(rtt.as_nanos() >> CLOCK_BITS).unwrap_or(u32::MAX);
         let round = round.max(LEAST_ROUND);
         let passed = clock(now).wrapping_sub(self.tuned_at);
         if passed < round {
-            return;
+            return self.drained;
         }
         self.tuned_at = clock(now);
         let read = u64::from(std::mem::take(&mut self.drained));
-        let wanted = read * u64::from(round) / u64::from(passed) * u64::from(ROUNDS_IN_BUFFER);
-        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        self.buffer = self.buffer.max(wanted.min(self.buffer_max));
+        (read * u64::from(round) / u64::from(passed)) as u32
     }
 
     /// Whether packets wait out of order.

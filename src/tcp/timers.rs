@@ -155,12 +155,17 @@ mod tests {
         }
         for (n, timer) in (1..).zip(ALL) {
             assert_eq!(t.get(timer), Instant::from_millis(n), "{timer:?}");
-            assert!(!t.has_slack());
             t.trim();
             assert_eq!(t.next(), Some(Instant::from_millis(n)));
             t.stop(timer);
         }
-        assert_eq!((t.next(), t.has_slack()), (None, true));
+        assert_eq!((t.next(), t.has_slack()), (None, false), "trimmed before");
+        t.set(Timer::Cork, Instant::ZERO);
+        assert!(!t.has_slack(), "in use");
+        t.stop_all();
+        t.set(Timer::Raise, Instant::ZERO);
+        t.stop(Timer::Raise);
+        assert!(t.has_slack());
         t.trim();
         assert!(!t.has_slack());
     }
