@@ -12,7 +12,7 @@ use crate::time::Instant;
 /// within as long again.
 const REST: Duration = Duration::from_secs(5);
 /// Connections looked at in one turn.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 8;
 
 /// Connections that have something to give back.
 #[derive(Debug)]

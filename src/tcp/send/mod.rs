@@ -316,6 +316,10 @@ impl Send {
             self.sacked = self.sacked.saturating_sub(len);
         }
         self.unmark(s.lost, s.retransmitted, len);
+        if s.syn && self.segments.is_empty() {
+            // Many connections never send more than that, or not soon.
+            self.segments = VecDeque::new();
+        }
         Some(s)
     }
 
