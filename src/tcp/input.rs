@@ -490,7 +490,6 @@ impl Connection {
         if h.seq.lt(before) {
             self.counters.rare().duplicates += 1;
         }
-        self.tune_buffer(now);
         let received = self.rcv.take_in(h.seq, p, pool);
         let delivered = self.rcv.nxt.distance(before).max(0) as u32;
         self.counters.bytes_received += u64::from(delivered);

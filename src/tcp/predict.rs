@@ -52,7 +52,6 @@ impl Connection {
         self.rearm_keepalive(now);
         self.update_window(h, false);
         self.ack.rcv_mss = self.ack.rcv_mss.max((len as u16).min(self.mss));
-        self.tune_buffer(now);
         self.rcv.take_next(packet, pool);
         self.rcv.note_room(self.payload_of_chunk(), pool);
         self.counters.bytes_received += u64::from(len);

@@ -3,35 +3,19 @@
 //! ([`Early`]).
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::check::hold;
 use super::early::{Early, Range};
 use super::share;
 use crate::frame::{Packet, Pool};
-use crate::time::Instant;
 use crate::wire::tcp::{SackBlocks, SeqNumber};
 
 /// Payloads up to this many bytes are copied behind the last waiting packet
 /// if there is room, so that small segments cannot pin a chunk each.
 pub(super) const COMPACT: usize = 512;
-/// Where the receive buffer begins. It grows with what the application reads,
-/// up to the configured size.
+/// Where the receive buffer begins; it doubles each time the application has
+/// drained it once, up to the configured size.
 const INITIAL_BUFFER: u32 = 128 << 10;
-/// The buffer is as many times as large as what the application reads in a
-/// round trip: so much may be on its way while as much waits to be read, and a
-/// sender in slow start has doubled its window meanwhile.
-const ROUNDS_IN_BUFFER: u32 = 3;
-/// Reading is measured over no less than this, in [`clock`]'s units: no
-/// application keeps in step with the round trips of a short path.
-const LEAST_ROUND: u32 = 10_000_000 >> CLOCK_BITS;
-const CLOCK_BITS: u32 = 10;
-
-/// Time in units of 1.024 us. It wraps after 73 minutes, which makes a
-/// measurement a little longer or shorter.
-const fn clock(now: Instant) -> u32 {
-    (now.as_nanos() >> CLOCK_BITS) as u32
-}
 
 /// What became of a segment's payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,9 +42,7 @@ pub struct Receive {
     pub scale: u8,
     buffer: u32,
     buffer_max: u32,
-    /// Bytes read since `tuned_at`, of [`clock`].
     drained: u32,
-    tuned_at: u32,
     ready: VecDeque<Packet>,
     ready_bytes: u32,
     /// Bytes that the application has taken and not released.
@@ -123,7 +105,6 @@ impl Receive {
             buffer: INITIAL_BUFFER.min(buffer_max),
             buffer_max,
             drained: 0,
-            tuned_at: 0,
             ready: VecDeque::new(),
             ready_bytes: 0,
             taken: 0,
@@ -450,38 +431,10 @@ impl Receive {
 
     fn drain(&mut self, n: usize) {
         self.drained = self.drained.saturating_add(n as u32);
-    }
-
-    /// Payload is arriving: makes the buffer larger where the application has
-    /// read so much within a round trip that it holds the sender back. What is
-    /// not read does not make it larger, and it never becomes smaller, since a
-    /// window is not taken back.
-    #[inline]
-    pub fn tune(&mut self, now: Instant, rtt: impl FnOnce() -> Duration) {
-        if self.buffer == self.buffer_max {
-            return;
+        if self.drained >= self.buffer && self.buffer < self.buffer_max {
+            self.drained = 0;
+            self.buffer = self.buffer.saturating_mul(2).min(self.buffer_max);
         }
-        let mut read = self.drained;
-        if clock(now).wrapping_sub(self.tuned_at) >= LEAST_ROUND {
-            read = self.read_in_round(now, rtt());
-        }
-        let wanted = read.saturating_mul(ROUNDS_IN_BUFFER);
-        self.buffer = self.buffer.max(wanted.min(self.buffer_max));
-    }
-
-    /// Bytes read since the last round began; in a round trip, if more time has
-    /// passed than that, and then the next begins.
-    #[cold]
-    fn read_in_round(&mut self, now: Instant, rtt: Duration) -> u32 {
-        let round = u32::try_from(rtt.as_nanos() >> CLOCK_BITS).unwrap_or(u32::MAX);
-        let round = round.max(LEAST_ROUND);
-        let passed = clock(now).wrapping_sub(self.tuned_at);
-        if passed < round {
-            return self.drained;
-        }
-        self.tuned_at = clock(now);
-        let read = u64::from(std::mem::take(&mut self.drained));
-        (read * u64::from(round) / u64::from(passed)) as u32
     }
 
     /// Whether packets wait out of order.

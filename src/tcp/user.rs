@@ -6,10 +6,7 @@ use super::{Reason, State};
 use crate::frame::{PACKET_START, Packet, Pool};
 use crate::time::Instant;
 use crate::wire::checksum::{Sum, copy_and_sum};
-use std::time::Duration;
 
-/// A round trip before any was measured.
-const GUESSED_ROUND: Duration = Duration::from_millis(100);
 /// The send buffer never limits below this, in bytes.
 const MIN_SEND_LIMIT: u32 = 128 << 10;
 
@@ -53,13 +50,6 @@ impl Connection {
         if self.rcv.has_early() {
             self.rcv.forget_early(pool);
         }
-    }
-
-    /// Payload has come.
-    #[inline]
-    pub(super) fn tune_buffer(&mut self, now: Instant) {
-        let rtt = &self.rtt;
-        self.rcv.tune(now, || rtt.srtt().unwrap_or(GUESSED_ROUND));
     }
 
     fn offer_window(&mut self, pool: &Pool) {
