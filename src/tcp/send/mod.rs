@@ -102,6 +102,10 @@ pub struct Send {
     judged: u32,
     /// Transmissions other than the first, in their order: when, and of which
     /// segment. Those overtaken by events are dropped when they come up.
+    #[allow(
+        clippy::box_collection,
+        reason = "a quarter of the size, in every connection"
+    )]
     resent: Option<Box<VecDeque<(Instant, SeqNumber)>>>,
     /// Segments looked at by loss detection.
     #[cfg(test)]
