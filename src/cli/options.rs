@@ -216,6 +216,7 @@ fn own(addresses: &config::Addresses) -> Own {
 fn tcp(tcp: &config::Tcp) -> tcp::Config {
     let default = tcp::Config::default();
     tcp::Config {
+        pacing: tcp.pacing,
         congestion: algorithm(tcp.congestion),
         initial_window: small(tcp.initial_window.get()),
         recv_buffer: small(tcp.receive_buffer.get()),

@@ -374,6 +374,7 @@ table! {
     /// TCP.
     Tcp {
         congestion: Congestion = Congestion::Tolerant,
+        pacing: bool = false,
         initial_window: Count<1, 100> = Count::clamped(10),
         send_buffer: Size<{ 4 * KIB }, { GIB }> = Size::clamped(4 * MIB),
         unsent_buffer: Size<{ 4 * KIB }, { GIB }> = Size::clamped(256 * KIB),

@@ -24,6 +24,8 @@ struct Path {
     jitter: Duration,
     /// Packets lost by chance, of a thousand.
     loss: u64,
+    /// What takes it is paced.
+    pacing: bool,
 }
 
 impl Path {
@@ -37,6 +39,7 @@ impl Path {
             round_trip,
             jitter: Duration::ZERO,
             loss: 0,
+            pacing: false,
         }
     }
 }
@@ -75,6 +78,7 @@ impl Bottleneck {
             .map(|(congestion, after)| {
                 let config = Config {
                     congestion: *congestion,
+                    pacing: path.pacing,
                     ..Config::default()
                 };
                 let mut a = End::new(config.clone(), 1, 2, 8192);
@@ -306,4 +310,57 @@ fn beside_cubic_at_a_very_short_queue_it_is_not_far_from_fair() {
             );
         }
     }
+}
+
+/// What short queues let through in the first seconds, in Mbit/s: slow start
+/// in bursts ends by what they cannot hold.
+#[test]
+fn pacing_lets_slow_start_through_short_queues() {
+    for (mbps, millis) in [(100, 20), (50, 50)] {
+        let begin = |pacing| {
+            let mut path = Path::new(mbps, millis, 0.1);
+            path.pacing = pacing;
+            let mut b = Bottleneck::new(3, path, &[(Algorithm::Tolerant, Duration::ZERO)]);
+            let goodput = b.goodput(2 * SEC)[0];
+            b.finish();
+            goodput
+        };
+        let (burst, paced) = (begin(false), begin(true));
+        assert!(
+            paced > 1.3 * burst,
+            "{mbps} Mbit/s, {millis} ms: {burst:.1} in bursts, {paced:.1} paced"
+        );
+    }
+}
+
+/// At most a millisecond's worth or two segments leave at once, and the window
+/// is used all the same.
+#[test]
+fn a_paced_flow_sends_no_bursts_and_fills_its_window() {
+    let config = Config {
+        pacing: true,
+        ..Config::default()
+    };
+    let mut p = super::testing::Pair::connected(config.clone(), config);
+    p.a.to_send = vec![0; 2_000_000];
+    let begin = p.now;
+    let first = p.a.log.len();
+    assert!(p.run_until(10 * SEC, |p| p.b.received.len() == 2_000_000));
+    // 10 ms, from ten segments on: nine doublings.
+    let took = p.now.since(begin);
+    assert!(took < Duration::from_millis(250), "{took:?}");
+    let (mut at, mut burst, mut most_early) = (begin, 0, 0);
+    for (when, _, len) in &p.a.log[first..] {
+        if *when != at {
+            (at, burst) = (*when, 0);
+        }
+        burst += usize::from(*len > 0);
+        if at.since(begin) < Duration::from_millis(25) {
+            most_early = most_early.max(burst);
+        }
+    }
+    // Windows of up to 40 segments in 10 ms, at twice their pace: eight in a
+    // millisecond, and one begun.
+    assert!((2..=9).contains(&most_early), "{most_early} at once");
+    p.finish();
 }

@@ -10,6 +10,9 @@ use crate::congestion::Algorithm;
 pub struct Config {
     /// Congestion controller.
     pub congestion: Algorithm,
+    /// Whether new data is spread over the round trip, where that is long
+    /// enough (1 ms), instead of leaving in bursts.
+    pub pacing: bool,
     /// Initial congestion window in segments (RFC 6928).
     pub initial_window: u32,
     /// Receive buffer in bytes: the most that waits for the application,
@@ -91,6 +94,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             congestion: Algorithm::default(),
+            pacing: false,
             initial_window: 10,
             recv_buffer: 4 << 20,
             send_buffer: 4 << 20,

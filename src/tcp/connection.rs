@@ -133,6 +133,8 @@ pub struct Connection {
     pub(super) progress_at: Instant,
     pub(super) last_sent_at: Instant,
     pub(super) last_received_at: Instant,
+    /// When all new data that has left would have, at the pace of the window.
+    pub(super) pace_at: Instant,
     /// The frame that the next acknowledgement is written into.
     pub(super) spare: Option<Packet>,
     /// IPv4 identification of the next packet.
@@ -195,6 +197,7 @@ impl Connection {
             progress_at: s.now,
             last_sent_at: s.now,
             last_received_at: s.now,
+            pace_at: Instant::ZERO,
             spare: None,
             ident: (s.iss.0 >> 16) as u16,
             counters: Tally::default(),

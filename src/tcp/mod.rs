@@ -17,6 +17,7 @@ mod input;
 pub mod isn;
 mod loss;
 mod output;
+mod pacing;
 mod parts;
 mod pmtu;
 mod predict;

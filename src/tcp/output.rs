@@ -182,6 +182,10 @@ impl Connection {
             self.cwnd_limited = Some(self.snd.nxt);
             return None;
         }
+        if self.pace_room(now) == 0 {
+            self.wait_for_pace();
+            return None;
+        }
         self.timers.stop(Timer::Persist);
         self.pending.force = false;
         if outstanding == 0 && self.config.slow_start_after_idle {
@@ -369,6 +373,7 @@ impl Connection {
             self.forget_mtu_probe(seq);
         } else {
             self.recovery.sent(seq_len);
+            self.keep_pace(now, seq_len);
             if self.cork {
                 // The time of a partial segment begins when it is held.
                 self.timers.stop(Timer::Cork);

@@ -78,7 +78,9 @@ impl Connection {
         let mss = self.snd.mss;
         let edge = self.snd.una + self.snd.wnd;
         let mut room = self.cc.cwnd().saturating_sub(self.in_flight());
-        if room < u32::from(mss) {
+        let pace = self.pace_room(now).div_ceil(u32::from(mss)) as usize;
+        let budget = budget.min(pace);
+        if room < u32::from(mss) || budget == 0 {
             return 0;
         }
         let header = self.data_header(now, SeqNumber(0), Flags::ACK);
@@ -122,9 +124,11 @@ impl Connection {
     fn sent_train(&mut self, now: Instant, segments: usize, frames: usize) {
         if segments > 0 {
             self.last_sent_at = now;
+            let bytes = frames as u32 * u32::from(self.snd.mss);
+            self.keep_pace(now, bytes);
             self.counters.segments_sent += segments as u64;
             self.counters.data_segments_sent += segments as u64;
-            self.counters.bytes_sent += frames as u64 * u64::from(self.snd.mss);
+            self.counters.bytes_sent += u64::from(bytes);
             self.pending.arm_probe = true;
             self.ack.quick = self.ack.quick.saturating_sub((segments - 1) as u8);
             self.acknowledged();
