@@ -13,6 +13,11 @@ use crate::wire::checksum::Sum;
 /// disk thread is called some ten thousand times a second at 10 Gbit/s.
 pub const FRAMES: usize = 64;
 
+/// Blocks that keep a disk busy: while it has as many of a connection, the next
+/// waits until it is full. Without that a disk slower than the network would be
+/// given ever more blocks of a few frames each, more than its queue takes.
+pub const AHEAD: u32 = 2;
+
 /// Runs of content in one frame; a frame that a peer chopped into more is
 /// copied out.
 const MAX_RUNS: usize = 8;

@@ -45,6 +45,8 @@ struct Conn<F> {
     /// Never used again.
     id: u64,
     filling: Option<Filling>,
+    /// Blocks of what came on it that the disk has.
+    writing: u32,
 }
 
 /// How soon to look again when a deadline has passed and nothing was to be
@@ -234,12 +236,11 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
         if let Job::Get(get) = &mut self.job {
             get.on_written(block.content() as u64, result);
         }
-        if let Some(conn) = self
-            .conns
-            .get(&(tag.serial as Key))
-            .filter(|c| c.id == tag.conn)
-        {
+        let key = tag.serial as Key;
+        if let Some(conn) = self.conns.get_mut(&key).filter(|c| c.id == tag.conn) {
+            conn.writing = conn.writing.saturating_sub(1);
             port.recv_release(conn.flow, block.window());
+            self.flush_soon(port, key);
         }
         block::give_back(port, block);
     }
@@ -328,6 +329,7 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
                         flow,
                         id: self.next_id,
                         filling: None,
+                        writing: 0,
                     },
                 );
             }
@@ -477,7 +479,7 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
             }
             self.collect(port, key, first, runs);
         }
-        self.flush(port, key);
+        self.flush_soon(port, key);
     }
 
     /// Adds the packet that is next on a connection to its block.
@@ -524,6 +526,18 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
         }
     }
 
+    /// Sends a block that is not full to the disk unless that has enough to
+    /// do: then more goes with it.
+    fn flush_soon<P: Port<Flow = F>>(&mut self, port: &mut P, key: Key) {
+        if self
+            .conns
+            .get(&key)
+            .is_some_and(|c| c.writing < block::AHEAD)
+        {
+            self.flush(port, key);
+        }
+    }
+
     fn flush<P: Port<Flow = F>>(&mut self, port: &mut P, key: Key) {
         let Some(conn) = self.conns.get_mut(&key) else {
             return;
@@ -536,6 +550,7 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
         else {
             return;
         };
+        conn.writing += 1;
         let sink = get.sink().clone();
         self.submit(
             port,

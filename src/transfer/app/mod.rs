@@ -32,6 +32,8 @@ pub enum Message {
 #[cfg(test)]
 mod engine_tests;
 #[cfg(test)]
+mod gather_tests;
+#[cfg(test)]
 mod kernel;
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,8 @@ struct Conn<F> {
     peer: IpAddr,
     machine: ServerConn<FrameBlock>,
     filling: Option<Filling>,
+    /// Blocks of what came on it that the disk has.
+    writing: u32,
     armed: Option<Instant>,
     /// The peer has sent all it will.
     eof: bool,
@@ -141,6 +143,7 @@ impl<F: Copy + Eq + Hash> ServerApp<F> {
             peer,
             machine,
             filling: None,
+            writing: 0,
             armed: None,
             eof: false,
         });
@@ -217,6 +220,9 @@ impl<F: Copy + Eq + Hash> ServerApp<F> {
         let now = now(port);
         match self.conns.get_mut(index).filter(|c| c.id == tag.conn) {
             Some(conn) => {
+                if matches!(outcome, Outcome::Written(..)) {
+                    conn.writing = conn.writing.saturating_sub(1);
+                }
                 if let Some(block) = conn.machine.on_outcome(now, outcome) {
                     port.recv_release(conn.flow, block.window());
                     block::give_back(port, block);
@@ -363,7 +369,12 @@ impl<F: Copy + Eq + Hash> ServerApp<F> {
                 self.flush(port, index);
             }
         }
-        self.flush(port, index);
+        // What is not full waits while the disk has enough to do, but the last
+        // goes there before the upload is completed.
+        let waits = |c: &Conn<F>| c.writing >= block::AHEAD && c.machine.upload().is_some();
+        if !self.conns.get(index).is_some_and(waits) {
+            self.flush(port, index);
+        }
         any
     }
 
@@ -380,6 +391,7 @@ impl<F: Copy + Eq + Hash> ServerApp<F> {
         else {
             return;
         };
+        conn.writing += 1;
         self.submit(
             port,
             index,
