@@ -116,8 +116,12 @@ fn loss_is_measured_at_each_point_and_a_page_is_written() {
 #[test]
 fn idle_connections_are_counted_without_an_interface() {
     let many = report("many --connections 300 --exchanges 1000");
-    assert!(figure(&many, "exchange with 300 connections") > 0.0);
-    assert!(figure(&many, "memory of a connection's end") > 0.0);
+    for at_once in ["one exchange", "64 exchanges"] {
+        let name = format!("a packet, 300 connections, {at_once} at a time");
+        assert!(figure(&many, &name) > 0.0);
+    }
+    assert!(figure(&many, "memory of a connection at rest, each end") > 0.0);
+    assert!(figure(&many, "connections opened") > 0.0);
 }
 
 #[test]

@@ -76,7 +76,8 @@ fn wrong_arguments_are_usage_errors_in_one_line() {
 #[test]
 fn check_names_the_place_and_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
-    let good = write(dir.path(), "good.toml", "interface = \"lo\"\n");
+    // A frame may take several chunks.
+    let good = write(dir.path(), "good.toml", "interface = \"lo\"\nmtu = 9000\n");
     let run = plain(&["check", &good]).succeeded();
     assert!(
         String::from_utf8_lossy(&run.stdout).contains("valid"),
@@ -105,12 +106,8 @@ fn check_names_the_place_and_the_remedy() {
             &[":2:", "zero copy", "generic"],
         ),
         (
-            "interface = \"lo\"\nmtu = 9000\n",
-            &[":2:", "9000", "the most is"],
-        ),
-        (
-            "interface = \"lo\"\nmtu = 3000\n",
-            &[":2:", "3000", "umem.chunk to 4096"],
+            "interface = \"lo\"\nmtu = 70000\n",
+            &[":2:", "70000", "65535"],
         ),
         ("interface = \n", &[":1:"]),
         ("queues = [0]\n", &["no interface"]),
