@@ -31,6 +31,17 @@ pub enum Foreign {
     Report(Report),
 }
 
+/// The connection of a segment that came with `meta`.
+#[inline]
+const fn tuple(meta: &Meta, header: &Header) -> Tuple {
+    Tuple {
+        local: meta.dst,
+        remote: meta.src,
+        local_port: header.dst_port,
+        remote_port: header.src_port,
+    }
+}
+
 impl Stack {
     /// Takes a received frame, whose first byte is the Ethernet header's.
     /// Answers go to `tx`.
@@ -87,15 +98,13 @@ impl Stack {
         tx: &mut VecDeque<TxDesc>,
         pass_on: bool,
     ) -> Option<Foreign> {
-        let range = |p: &Packet| (p.start() as u16, p.len() as u16, p.continues());
-        let ranges: Option<Vec<_>> = pass_on.then(|| parts.iter().map(range).collect());
+        if pass_on {
+            let range = |p: &Packet| (p.start() as u16, p.len() as u16, p.continues());
+            self.ranges.clear();
+            self.ranges.extend(parts.iter().map(range));
+        }
         let (meta, header) = self.iface.receive_chain(pool, parts)?;
-        let tuple = Tuple {
-            local: meta.dst,
-            remote: meta.src,
-            local_port: header.dst_port,
-            remote_port: header.src_port,
-        };
+        let tuple = tuple(&meta, &header);
         if let Some(index) = self.find_recent(&tuple)
             && self.keeps(index, &header)
         {
@@ -122,11 +131,9 @@ impl Stack {
             free_all(pool, parts);
             return None;
         };
-        if let Some(ranges) = ranges
-            && !is_plain_syn(header.flags)
-        {
+        if pass_on && !is_plain_syn(header.flags) {
             let all = std::iter::once(&mut packet).chain(parts.iter_mut());
-            for (packet, (start, len, continues)) in all.zip(ranges) {
+            for (packet, &(start, len, continues)) in all.zip(&self.ranges) {
                 packet.set_range(start, len);
                 packet.set_continues(continues);
             }
@@ -150,12 +157,7 @@ impl Stack {
         tx: &mut VecDeque<TxDesc>,
         whole: Option<(u16, u16)>,
     ) -> Option<Foreign> {
-        let tuple = Tuple {
-            local: meta.dst,
-            remote: meta.src,
-            local_port: header.dst_port,
-            remote_port: header.src_port,
-        };
+        let tuple = tuple(meta, header);
         if let Some(index) = self.find_recent(&tuple)
             && self.keeps(index, header)
         {

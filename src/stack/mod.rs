@@ -94,6 +94,9 @@ pub struct Stack {
     events: VecDeque<u32>,
     /// Connections with something to send.
     output: VecDeque<u32>,
+    /// Of the parts of the frame in hand: where each begins, its length, and
+    /// whether another follows; kept for its memory.
+    ranges: Vec<(u16, u16, bool)>,
     /// Connections whose acknowledgement waits for more of the stream, and the
     /// bytes that it was to answer when that was looked at.
     held_acks: Vec<(u32, u32)>,
@@ -132,6 +135,7 @@ impl Stack {
             max_frame: config.max_frame,
             events: VecDeque::new(),
             output: VecDeque::new(),
+            ranges: Vec::new(),
             held_acks: Vec::new(),
             waiting: Vec::new(),
             time_wait: VecDeque::new(),

@@ -493,12 +493,12 @@ impl Connection {
         let received = self.rcv.take_in(h.seq, p, pool);
         let delivered = self.rcv.nxt.distance(before).max(0) as u32;
         self.counters.bytes_received += u64::from(delivered);
-        self.ack.run = match received {
+        match received {
             Received::InOrder { filled: false } if h.seq == before && !self.ecn.marked => {
-                self.ack.run.saturating_add(delivered)
+                self.note_flow(delivered);
             }
-            _ => 0,
-        };
+            _ => self.ack.run = 0,
+        }
         match received {
             Received::InOrder { filled } => {
                 self.events.readable = true;
