@@ -29,8 +29,7 @@ impl Bench {
     fn new(options: SteeringOptions) -> Self {
         let net = Net::pair(Options::default());
         // The kernel at B neither hears nor says anything.
-        let disable = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", common::DEVICE);
-        net.run(Side::B, "sh", &["-c", &format!("echo 1 > {disable}")]);
+        net.silence(Side::B);
         let steering = attach(&net, Side::A, options);
         let mut receiver = End::open(&net, Side::A, &steering, 0, LinkOptions::default()).unwrap();
         let other = SteeringOptions {

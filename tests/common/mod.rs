@@ -164,6 +164,13 @@ impl Net {
         }
     }
 
+    /// Takes IPv6 from the kernel at `side`: of itself it then sends nothing,
+    /// for tests that count every frame.
+    pub fn silence(&self, side: Side) {
+        let disable = format!("echo 1 > /proc/sys/net/ipv6/conf/{DEVICE}/disable_ipv6");
+        self.run(side, "sh", &["-c", &disable]);
+    }
+
     /// Name of the namespace of `side`.
     pub fn namespace(&self, side: Side) -> &str {
         &self.names[side as usize]
