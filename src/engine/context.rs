@@ -9,7 +9,7 @@ use super::{Flow, Mailbox};
 use crate::congestion::Algorithm;
 use crate::frame::{Packet, Region};
 use crate::stack::flow::Slot;
-use crate::stack::{ConnectError, ConnectOptions, ListenError};
+use crate::stack::{Conn, ConnectError, ConnectOptions, ListenError};
 use crate::stats::Snapshot;
 use crate::tcp::{self, Connection, Info};
 use crate::time::Instant;
@@ -115,23 +115,23 @@ impl<M: Send> Context<'_, M> {
     /// Resets the connection: pending data is lost both ways.
     /// [`closed`](super::Application::closed) follows.
     pub fn abort(&mut self, flow: Flow) {
-        self.with(flow, Connection::abort);
+        self.with(flow, Conn::abort);
     }
 
     /// Whether to send small segments at once (no Nagle algorithm).
     pub fn set_nodelay(&mut self, flow: Flow, nodelay: bool) {
-        self.with(flow, |conn, _| conn.set_nodelay(nodelay));
+        self.with_tcp(flow, |conn| conn.set_nodelay(nodelay));
     }
 
     /// Whether to hold small segments back until they are full, for up to
     /// 200 ms.
     pub fn set_cork(&mut self, flow: Flow, cork: bool) {
-        self.with(flow, |conn, _| conn.set_cork(cork));
+        self.with_tcp(flow, |conn| conn.set_cork(cork));
     }
 
     /// Caps the payload of segments, options included, in bytes.
     pub fn set_max_segment(&mut self, flow: Flow, most: u16) {
-        self.with(flow, |conn, _| conn.set_max_segment(most));
+        self.with_tcp(flow, |conn| conn.set_max_segment(most));
     }
 
     /// Idle time before the first keepalive probe, or none; then the time
@@ -144,7 +144,7 @@ impl<M: Send> Context<'_, M> {
         probes: u8,
     ) {
         let now = self.core.now;
-        self.with(flow, |conn, _| {
+        self.with_tcp(flow, |conn| {
             conn.set_keepalive_interval(interval);
             conn.set_keepalive_probes(probes);
             conn.set_keepalive(now, idle);
@@ -154,23 +154,23 @@ impl<M: Send> Context<'_, M> {
     /// Longest time that sent data may stay unacknowledged (RFC 5482);
     /// `None` leaves it to the number of retries.
     pub fn set_user_timeout(&mut self, flow: Flow, longest: Option<Duration>) {
-        self.with(flow, |conn, _| conn.set_user_timeout(longest));
+        self.with_tcp(flow, |conn| conn.set_user_timeout(longest));
     }
 
     /// Changes the congestion controller; the window stays.
     pub fn set_congestion(&mut self, flow: Flow, algorithm: Algorithm) {
-        self.with(flow, |conn, _| conn.set_congestion(algorithm));
+        self.with_tcp(flow, |conn| conn.set_congestion(algorithm));
     }
 
     /// Changes the most that waits for acknowledgement, in bytes.
     pub fn set_send_buffer(&mut self, flow: Flow, bytes: u32) {
-        self.with(flow, |conn, _| conn.set_send_buffer(bytes));
+        self.with_tcp(flow, |conn| conn.set_send_buffer(bytes));
     }
 
     /// Changes the most that waits to be read, in bytes. A window that the
     /// peer has been told is not taken back.
     pub fn set_recv_buffer(&mut self, flow: Flow, bytes: u32) {
-        self.with(flow, |conn, _| conn.set_recv_buffer(bytes));
+        self.with_tcp(flow, |conn| conn.set_recv_buffer(bytes));
     }
 
     /// Sends the packets of a connection with this Differentiated Services
@@ -197,7 +197,7 @@ impl<M: Send> Context<'_, M> {
     /// A look into the connection.
     #[must_use]
     pub fn info(&self, flow: Flow) -> Option<Info> {
-        self.slot(flow).map(|s| s.conn.info())
+        Some(self.slot(flow)?.conn.tcp()?.info())
     }
 
     // -- receiving --------------------------------------------------------
@@ -382,7 +382,7 @@ impl<M: Send> Context<'_, M> {
     fn with<R>(
         &mut self,
         flow: Flow,
-        change: impl FnOnce(&mut Connection, &mut crate::frame::Pool) -> R,
+        change: impl FnOnce(&mut Conn, &mut crate::frame::Pool) -> R,
     ) -> Option<R> {
         let core = &mut *self.core;
         if !core.stack.flows.get(flow)?.in_output {
@@ -393,6 +393,12 @@ impl<M: Send> Context<'_, M> {
         let result = change(&mut slot.conn, &mut core.pool);
         core.stack.touch(flow.index() as u32);
         Some(result)
+    }
+
+    /// The same of a connection over TCP; of others nothing is changed.
+    fn with_tcp<R>(&mut self, flow: Flow, change: impl FnOnce(&mut Connection) -> R) -> Option<R> {
+        self.with(flow, |conn, _| conn.tcp_mut().map(change))
+            .flatten()
     }
 
     /// Whether others wait for frames, so that this connection, which could

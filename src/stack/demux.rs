@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-use super::Stack;
 use super::flow::{Phase, Tuple};
 use super::icmp::{Report, ReportKind};
 use super::iface::{Interface, Meta, Mode, Received};
+use super::{Conn, Stack};
 use crate::frame::{Packet, Pool, TxDesc};
 use crate::stats::DropReason;
 use crate::tcp::cookie::Offer;
@@ -108,8 +108,8 @@ impl Stack {
         if let Some(index) = self.find_recent(&tuple)
             && self.keeps(index, &header)
         {
-            if let Some(slot) = self.flows.at_mut(index) {
-                slot.conn.handle_parts(now, pool, &header, meta.ce, parts);
+            if let Some(conn) = self.flows.at_mut(index).and_then(|s| s.conn.tcp_mut()) {
+                conn.handle_parts(now, pool, &header, meta.ce, parts);
                 self.touch(index);
             }
             free_all(pool, parts);
@@ -188,7 +188,10 @@ impl Stack {
             && t.local_port == header.dst_port
             && t.remote == meta.src
             && t.local == meta.dst
-            && !matches!(slot.conn.state(), State::TimeWait | State::Closed)
+            && slot
+                .conn
+                .tcp()
+                .is_some_and(|c| !matches!(c.state(), State::TimeWait | State::Closed))
     }
 
     #[inline]
@@ -207,10 +210,13 @@ impl Stack {
         let Some(slot) = self.flows.at(index) else {
             return false;
         };
-        let over = match slot.conn.state() {
+        let Some(conn) = slot.conn.tcp() else {
+            return false;
+        };
+        let over = match conn.state() {
             // What the application has not read yet, or not heard of, stays:
             // the peer tries again.
-            State::TimeWait => slot.phase == Phase::Over && slot.conn.time_wait_accepts(header),
+            State::TimeWait => slot.phase == Phase::Over && conn.time_wait_accepts(header),
             // Here only the application is not done yet.
             State::Closed => true,
             _ => false,
@@ -230,9 +236,9 @@ impl Stack {
         header: &Header,
         payload: Packet,
     ) {
-        match self.flows.at_mut(index) {
-            Some(slot) => {
-                slot.conn.handle_segment(now, pool, header, ce, payload);
+        match self.flows.at_mut(index).and_then(|s| s.conn.tcp_mut()) {
+            Some(conn) => {
+                conn.handle_segment(now, pool, header, ce, payload);
                 self.touch(index);
             }
             None => pool.free(payload),
@@ -312,7 +318,7 @@ impl Stack {
         };
         let tcp = self.settings_at(tuple.local());
         let conn = Connection::accept(&self.setup(now, &tcp, tuple, &path), syn);
-        if let Some(index) = self.add_incoming(conn, *tuple, listener, path) {
+        if let Some(index) = self.add_incoming(Conn::Tcp(conn), *tuple, listener, path) {
             self.touch(index);
         }
     }
@@ -375,7 +381,7 @@ impl Stack {
         let tcp = self.settings_at(tuple.local());
         let setup = self.setup(now, &tcp, tuple, &path);
         let conn = Connection::accept_cookie(&setup, ack, &cookie);
-        let Some(index) = self.add_incoming(conn, *tuple, listener, path) else {
+        let Some(index) = self.add_incoming(Conn::Tcp(conn), *tuple, listener, path) else {
             pool.free(packet);
             return None;
         };
@@ -459,14 +465,13 @@ impl Stack {
             ReportKind::Unreachable => self.unreachable(pool, index, report.seq),
             ReportKind::PathMtu { mtu } => {
                 let headers = if tuple.remote.is_ipv4() { 40 } else { 60 };
-                let Some(slot) = self.flows.at_mut(index) else {
+                let Some(conn) = self.flows.at_mut(index).and_then(|s| s.conn.tcp_mut()) else {
                     return false;
                 };
-                let before = slot.conn.longest_segment();
-                slot.conn
-                    .handle_path_mtu(now, mtu.saturating_sub(headers), report.seq);
+                let before = conn.longest_segment();
+                conn.handle_path_mtu(now, mtu.saturating_sub(headers), report.seq);
                 // It was believed, so others on the same path may know.
-                if slot.conn.longest_segment() < before {
+                if conn.longest_segment() < before {
                     self.iface.learn_path_mtu(now, tuple.remote, mtu);
                 }
                 self.touch(index);

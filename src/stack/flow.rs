@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::Conn;
 use super::index::Index;
 use super::slots::Slots;
 use crate::stats::TcpCounters;
-use crate::tcp::{Connection, Counters, Reason};
+use crate::tcp::{Counters, Reason};
 use crate::time::Instant;
 use crate::wire::template::Template;
 
@@ -104,7 +105,7 @@ pub struct Route {
 #[repr(align(64))]
 pub struct Slot {
     /// The machine.
-    pub conn: Connection,
+    pub conn: Conn,
     /// Its ends.
     pub tuple: Tuple,
     generation: u32,
@@ -137,7 +138,7 @@ pub struct Slot {
 impl Slot {
     /// A slot for `conn`, in none of the lists.
     #[must_use]
-    pub fn new(conn: Connection, tuple: Tuple, phase: Phase) -> Self {
+    pub fn new(conn: Conn, tuple: Tuple, phase: Phase) -> Self {
         Self {
             conn,
             tuple,
@@ -216,18 +217,26 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, conn: &Connection) {
-        let c = conn.counters();
-        for (sum, n) in self.of(&c) {
-            *sum += n;
+    fn add(&mut self, conn: &Conn) {
+        match conn {
+            Conn::Tcp(conn) => {
+                let c = conn.counters();
+                for (sum, n) in self.of(&c) {
+                    *sum += n;
+                }
+            }
         }
     }
 
     #[cold]
-    fn take(&mut self, conn: &Connection) {
-        let c = conn.counters();
-        for (sum, n) in self.of(&c) {
-            *sum -= n;
+    fn take(&mut self, conn: &Conn) {
+        match conn {
+            Conn::Tcp(conn) => {
+                let c = conn.counters();
+                for (sum, n) in self.of(&c) {
+                    *sum -= n;
+                }
+            }
         }
     }
 

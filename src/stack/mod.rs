@@ -5,6 +5,7 @@
 //! application and knows no ring: `engine` does.
 
 mod arp;
+pub mod conn;
 pub mod demux;
 pub mod flow;
 pub mod foresee;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 
 use siphasher::sip::SipHasher24;
 
+pub use conn::Conn;
 pub use flow::Flow;
 pub use open::{ConnectError, ConnectOptions, ListenError, Tell};
 
@@ -43,9 +45,9 @@ use self::listen::Listeners;
 use self::ports::{PortClaims, Ports};
 use crate::frame::Pool;
 use crate::stats::{DropCounters, DropReason, StackCounters, TcpCounters};
+use crate::tcp;
 use crate::tcp::cookie::Cookies;
 use crate::tcp::isn::IsnGenerator;
-use crate::tcp::{self, State};
 
 /// Resets and the like sent a second to segments of no connection, and the
 /// burst.
@@ -214,10 +216,7 @@ impl Stack {
 
     fn is_time_wait(&self, index: u32, flow: Flow) -> bool {
         self.flows.flow(index) == Some(flow)
-            && self
-                .flows
-                .at(index)
-                .is_some_and(|s| s.conn.state() == State::TimeWait)
+            && self.flows.at(index).is_some_and(|s| s.conn.is_lingering())
     }
 
     /// Makes room for one more connection; whether there is some.

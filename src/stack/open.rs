@@ -3,11 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::Stack;
 use super::flow::{Flow, Phase, Route, Slot, Tuple};
 use super::iface::{NoRoute, Ready};
+use super::{Conn, Stack};
 use crate::frame::Pool;
-use crate::tcp::{self, Connection, Event, Reason, Setup, State};
+use crate::tcp::{self, Connection, Event, Reason, Setup};
 use crate::time::Instant;
 use crate::wire::tcp::SeqNumber;
 
@@ -159,7 +159,7 @@ impl Stack {
         let tuple = Tuple::new(SocketAddr::new(plan.local, port), remote);
         let tcp = Arc::clone(options.tcp.as_ref().unwrap_or(&self.tcp));
         let conn = Connection::connect(&self.setup(now, &tcp, &tuple, &plan));
-        let mut slot = Slot::new(conn, tuple, Phase::Connecting);
+        let mut slot = Slot::new(Conn::Tcp(conn), tuple, Phase::Connecting);
         slot.claimed = true;
         let Some(flow) = self.flows.insert(slot) else {
             self.ports.unclaim(port);
@@ -195,7 +195,7 @@ impl Stack {
     /// Adds an incoming connection whose segments leave by `path`.
     pub(super) fn add_incoming(
         &mut self,
-        conn: Connection,
+        conn: Conn,
         tuple: Tuple,
         listener: u32,
         path: Ready,
@@ -262,7 +262,7 @@ impl Stack {
                 }
                 (Event::Closed(reason), _) => {
                     slot.phase = Phase::Over;
-                    let lingers = slot.conn.state() == State::TimeWait;
+                    let lingers = slot.conn.is_lingering();
                     if let Phase::Accepting { listener } = phase {
                         self.listeners.ended(listener);
                     }
@@ -339,14 +339,16 @@ impl Stack {
         self.flows.indices().any(|i| {
             self.flows
                 .at(i)
-                .is_some_and(|s| s.phase != Phase::Over || s.conn.state() != State::TimeWait)
+                .is_some_and(|s| s.phase != Phase::Over || !s.conn.is_lingering())
         })
     }
 
     /// A report that the segment `quoted` of a flow did not arrive.
     pub(super) fn unreachable(&mut self, pool: &mut Pool, index: u32, quoted: SeqNumber) {
-        if let Some(slot) = self.flows.at_mut(index) {
-            slot.conn.handle_unreachable(pool, quoted);
+        if let Some(slot) = self.flows.at_mut(index)
+            && let Some(conn) = slot.conn.tcp_mut()
+        {
+            conn.handle_unreachable(pool, quoted);
             self.touch(index);
         }
     }

@@ -6,7 +6,7 @@ use super::Stack;
 use super::flow::{Phase, Route};
 use super::iface::Path;
 use crate::frame::{Pool, TxDesc};
-use crate::tcp::{Reason, State};
+use crate::tcp::Reason;
 use crate::time::Instant;
 
 use std::time::Duration;
@@ -93,7 +93,7 @@ impl Stack {
             return Left::Gone;
         };
         slot.in_output = false;
-        if slot.phase == Phase::Over && slot.route.is_none() && slot.conn.state() == State::Closed {
+        if slot.phase == Phase::Over && slot.route.is_none() && slot.conn.is_closed() {
             // Its reset has nowhere to go.
             self.forget(pool, index);
             return Left::Gone;

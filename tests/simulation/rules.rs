@@ -82,7 +82,9 @@ impl Memory {
             let (Some(slot), Some(flow)) = (stack.flows.at(index), stack.flows.flow(index)) else {
                 continue;
             };
-            let conn = &slot.conn;
+            let Some(conn) = slot.conn.tcp() else {
+                continue;
+            };
             let broken = |rule: &str| format!("{rule}: {:?} {:#?}", slot.tuple, conn);
             self.step(flow, conn.state())
                 .map_err(|rule| broken(&rule))?;

@@ -260,7 +260,15 @@ fn the_table_is_bounded_and_time_wait_gives_way() {
     });
     let waits = client.stack().flows.indices().collect::<Vec<_>>();
     for index in &waits {
-        let state = client.stack().flows.at(*index).unwrap().conn.state();
+        let state = client
+            .stack()
+            .flows
+            .at(*index)
+            .unwrap()
+            .conn
+            .tcp()
+            .unwrap()
+            .state();
         assert_eq!(state, State::TimeWait);
     }
     assert_eq!(waits.len(), 4);
@@ -395,7 +403,16 @@ fn a_new_connection_does_not_replace_one_that_is_not_read_yet() {
         c.app().ends.len() == 1
     });
     let index = server.app().flow.unwrap().index() as u32;
-    let state = |s: &Node<Late>| s.stack().flows.at(index).unwrap().conn.state();
+    let state = |s: &Node<Late>| {
+        s.stack()
+            .flows
+            .at(index)
+            .unwrap()
+            .conn
+            .tcp()
+            .unwrap()
+            .state()
+    };
     assert_eq!(state(&server), State::TimeWait);
     // The same port again, while the server has not read.
     client.with(|app, cx| app.open(cx));

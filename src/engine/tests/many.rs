@@ -72,7 +72,7 @@ fn rounds(settle: bool) -> Vec<TcpCounters> {
     world.settle(&mut [&mut server, &mut client], 11 * SECOND);
     for node in [server.stack(), client.stack()] {
         for index in node.flows.indices() {
-            let conn = &node.flows.at(index).unwrap().conn;
+            let conn = node.flows.at(index).unwrap().conn.tcp().unwrap();
             assert!(!conn.has_slack(), "at rest it keeps what it has no use for");
         }
         assert_eq!(node.rest_timeout(), None);

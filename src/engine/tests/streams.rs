@@ -104,7 +104,16 @@ fn acknowledgements_of_a_stream_are_stretched_and_none_is_forgotten() {
     assert!(tcp.segments_out < segments / 10, "{tcp:?}");
     let acked = |c: &Node<Source>| {
         let flow = c.app().flow.unwrap();
-        c.stack().flows.get(flow).unwrap().conn.info().unacked == 0
+        c.stack()
+            .flows
+            .get(flow)
+            .unwrap()
+            .conn
+            .tcp()
+            .unwrap()
+            .info()
+            .unacked
+            == 0
     };
     // Long before the timer of delayed acknowledgements, but for what is no
     // more than one segment.

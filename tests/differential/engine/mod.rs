@@ -232,7 +232,7 @@ impl<W: Way> Fullbore<W> {
         };
         let flows = &self.engine.stack().flows;
         let slot = flows.at(flows.find(&tuple)?)?;
-        Some(slot.conn.info())
+        Some(slot.conn.tcp()?.info())
     }
 
     fn with(&mut self, call: impl FnOnce(&mut Context<'_, ()>, Flow)) {
