@@ -52,7 +52,7 @@ pub enum XdpError {
         "interface {interface} has an MTU of {mtu} bytes, whose frames do not fit chunks of \
          {chunk} bytes ({room} bytes of frame), and the kernel or the driver takes no frame of \
          several chunks; bind in copy mode, use a chunk size of 4096, or lower the MTU with \
-         `ip link set {interface} mtu {}`", room.saturating_sub(18)
+         `ip link set {interface} mtu {}`", room.saturating_sub(super::socket::FRAME_OVERHEAD)
     )]
     MtuTooLarge {
         /// The device.

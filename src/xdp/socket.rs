@@ -76,8 +76,10 @@ const COPY_FILL: u32 = 512;
 /// default is 32.
 const TX_BUDGET: u32 = 256;
 const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
-/// Bytes that a frame may have besides the MTU: Ethernet and one tag.
-const FRAME_OVERHEAD: u32 = 18;
+/// Bytes that a frame may have besides the MTU: Ethernet, two tags and the frame
+/// check sequence. Linux 7 wants room for all of them where the driver writes
+/// into chunks itself, and refuses to bind otherwise.
+pub(super) const FRAME_OVERHEAD: u32 = 26;
 
 /// The rings of a bound socket.
 #[derive(Debug)]
