@@ -8,3 +8,4 @@ pub mod compare;
 pub mod memory;
 pub mod sample;
 pub mod stage;
+pub mod utp_peer;

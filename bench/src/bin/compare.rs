@@ -1,8 +1,8 @@
 //! fullbore next to other stacks, in turn and in one run, on a veth pair
 //! between two network namespaces that end with this process.
 //!
-//! This one binary is also the fullbore that is measured, and the way into
-//! the namespaces: see `fullbore_bench::compare::place`.
+//! This one binary is also the fullbore that is measured, the uTP peer beside it,
+//! and the way into the namespaces: see `fullbore_bench::compare::place`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +13,7 @@ use clap::{Parser, ValueEnum};
 use fullbore_bench::compare::place::{ENTER, FULLBORE, become_program};
 use fullbore_bench::compare::report::{self, Conditions};
 use fullbore_bench::compare::{self, Group, Plan};
+use fullbore_bench::utp_peer;
 
 /// Compares fullbore with other stacks on one veth pair. Needs root.
 #[derive(Parser)]
@@ -46,8 +47,12 @@ struct Args {
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
-    if arguments.next().is_some_and(|name| name == FULLBORE) {
+    let name = arguments.next().unwrap_or_default();
+    if name == FULLBORE {
         return fullbore::cli::main();
+    }
+    if name == utp_peer::NAME {
+        return utp_peer::main();
     }
     if arguments.next().is_some_and(|first| first == ENTER) {
         eprintln!("error: {}", become_program(arguments));

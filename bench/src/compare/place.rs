@@ -20,6 +20,8 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::utp_peer;
+
 /// The interface, of the same name at both ends.
 pub const DEVICE: &str = "fb0";
 /// Addresses of the kernel at the client's and the server's end.
@@ -294,9 +296,9 @@ pub fn become_program(mut arguments: impl Iterator<Item = std::ffi::OsString>) -
     if let Some(id) = core.to_str().and_then(|core| core.parse().ok()) {
         core_affinity::set_for_current(core_affinity::CoreId { id });
     }
-    let mut command = if program == FULLBORE {
+    let mut command = if program == FULLBORE || program == utp_peer::NAME {
         let mut command = Command::new("/proc/self/exe");
-        command.arg0(FULLBORE);
+        command.arg0(&program);
         command
     } else {
         Command::new(&program)
