@@ -16,6 +16,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 
 use fullbore::engine::Wheel;
+use fullbore::stack::Conn;
 use fullbore::stack::flow::{FlowTable, Phase, Slot, Tuple};
 use fullbore::tcp::{Config, Connection, Ports, Setup};
 use fullbore::time;
@@ -133,7 +134,7 @@ fn flow_lookup(c: &mut Criterion) {
                 now: time::Instant::ZERO,
             });
             table
-                .insert(Slot::new(conn, tuple, Phase::Open))
+                .insert(Slot::new(Conn::Tcp(conn), tuple, Phase::Open))
                 .expect(BROKEN);
             bare.insert(key(&tuple), n);
         }

@@ -127,7 +127,7 @@ impl Fetch {
     /// Takes a block; `false` if it was not asked for.
     pub fn fill(&mut self, begin: u32, data: &[u8]) -> bool {
         let index = (begin / BLOCK) as usize;
-        if begin % BLOCK != 0 || self.parts.get(index) != Some(&Part::Asked) {
+        if !begin.is_multiple_of(BLOCK) || self.parts.get(index) != Some(&Part::Asked) {
             return false;
         }
         let begin = begin as usize;
