@@ -23,7 +23,7 @@ mod wheel;
 mod tests;
 
 pub use self::core::TimerId;
-pub use crate::stack::ports::{NoClaims, PortClaims};
+pub use crate::stack::ports::{NoClaims, PortClaims, Protocol};
 pub use crate::stack::{ConnectError, ConnectOptions, Flow, ListenError};
 pub use crate::tcp::Reason;
 pub use app::Application;

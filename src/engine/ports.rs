@@ -1,14 +1,17 @@
-//! Keeps the kernel from giving our TCP ports to other programs while it and
+//! Keeps the kernel from giving our ports to other programs while it and
 //! we share an address.
 //!
 //! A kernel socket is bound to the port and never listens: other programs are
 //! refused the port, and the kernel does not choose it for its own
-//! connections. The frames themselves go to us before the kernel sees them.
+//! connections. The frames themselves go to us before the kernel sees them. A
+//! datagram that reaches the kernel in spite of that waits in a buffer as small
+//! as there can be, instead of being answered by an ICMP error.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
 
+use super::Protocol;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
@@ -20,23 +23,27 @@ const EPHEMERAL_TRIES: usize = 128;
 pub enum PortError {
     /// Some program has it already.
     #[error(
-        "TCP port {port} of {addr} is in use by another program; \
-         `ss -ltnp 'sport = :{port}'` shows which"
+        "{protocol} port {port} of {addr} is in use by another program; \
+         `ss -{}np 'sport = :{port}'` shows which", flag(*protocol)
     )]
     InUse {
+        /// The protocol.
+        protocol: Protocol,
         /// The address.
         addr: IpAddr,
         /// The port.
         port: u16,
     },
     /// Ports below 1024 need a privilege.
-    #[error("TCP port {port} needs root or CAP_NET_BIND_SERVICE")]
+    #[error("{protocol} port {port} needs root or CAP_NET_BIND_SERVICE")]
     Denied {
+        /// The protocol.
+        protocol: Protocol,
         /// The port.
         port: u16,
     },
     /// The kernel does not have the address.
-    #[error("the kernel has no address {addr}, so TCP port {port} of it cannot be reserved")]
+    #[error("the kernel has no address {addr}, so no port {port} of it can be reserved")]
     NoAddress {
         /// The address.
         addr: IpAddr,
@@ -44,8 +51,10 @@ pub enum PortError {
         port: u16,
     },
     /// Another error of the operating system.
-    #[error("TCP port {port} of {addr} cannot be reserved: {error}")]
+    #[error("{protocol} port {port} of {addr} cannot be reserved: {error}")]
     Io {
+        /// The protocol.
+        protocol: Protocol,
         /// The address.
         addr: IpAddr,
         /// The port.
@@ -55,7 +64,7 @@ pub enum PortError {
     },
 }
 
-/// A TCP port of some addresses that is ours until this is dropped.
+/// A port of some addresses that is ours until this is dropped.
 #[derive(Debug)]
 pub struct PortReservation {
     port: u16,
@@ -69,9 +78,14 @@ impl PortReservation {
     ///
     /// # Errors
     /// See [`PortError`]; then nothing is reserved.
-    pub fn new(addresses: &[IpAddr], scope: u32, port: u16) -> Result<Self, PortError> {
+    pub fn new(
+        protocol: Protocol,
+        addresses: &[IpAddr],
+        scope: u32,
+        port: u16,
+    ) -> Result<Self, PortError> {
         let sockets = addresses.iter().map(|addr| {
-            let (socket, _) = bind(*addr, scope, port)?;
+            let (socket, _) = bind(protocol, *addr, scope, port)?;
             Ok(socket)
         });
         Ok(Self {
@@ -80,13 +94,13 @@ impl PortReservation {
         })
     }
 
-    /// Reserves a port that the kernel chooses from its range for outgoing
+    /// Reserves a TCP port that the kernel chooses from its range for outgoing
     /// connections (`net.ipv4.ip_local_port_range`).
     ///
     /// # Errors
     /// See [`PortError`]; all ports of the range may be taken.
     pub fn ephemeral(addr: IpAddr, scope: u32) -> Result<Self, PortError> {
-        let (socket, port) = bind(addr, scope, 0)?;
+        let (socket, port) = bind(Protocol::Tcp, addr, scope, 0)?;
         Ok(Self {
             port,
             _sockets: vec![socket],
@@ -112,7 +126,11 @@ impl PortReservation {
             }
             refused.push(candidate);
         }
-        Err(PortError::InUse { addr, port: 0 })
+        Err(PortError::InUse {
+            protocol: Protocol::Tcp,
+            addr,
+            port: 0,
+        })
     }
 
     /// The port.
@@ -122,18 +140,38 @@ impl PortReservation {
     }
 }
 
-fn bind(addr: IpAddr, scope: u32, port: u16) -> Result<(OwnedFd, u16), PortError> {
-    let outcome = match try_bind(addr, scope, port, false) {
+/// The option by which `ss` shows who has a port.
+const fn flag(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "lt",
+        Protocol::Udp => "lu",
+    }
+}
+
+fn bind(
+    protocol: Protocol,
+    addr: IpAddr,
+    scope: u32,
+    port: u16,
+) -> Result<(OwnedFd, u16), PortError> {
+    let outcome = match try_bind(protocol, addr, scope, port, false) {
         // Perhaps only connections of the kernel in TIME-WAIT are in the way:
         // they do not matter, and a second attempt passes them.
-        Err(Errno::ADDRINUSE) if port != 0 => try_bind(addr, scope, port, true),
+        Err(Errno::ADDRINUSE) if port != 0 && protocol == Protocol::Tcp => {
+            try_bind(protocol, addr, scope, port, true)
+        }
         outcome => outcome,
     };
     outcome.map_err(|error| match error {
-        Errno::ADDRINUSE => PortError::InUse { addr, port },
-        Errno::ACCESS | Errno::PERM => PortError::Denied { port },
+        Errno::ADDRINUSE => PortError::InUse {
+            protocol,
+            addr,
+            port,
+        },
+        Errno::ACCESS | Errno::PERM => PortError::Denied { protocol, port },
         Errno::ADDRNOTAVAIL => PortError::NoAddress { addr, port },
         error => PortError::Io {
+            protocol,
             addr,
             port,
             error: error.into(),
@@ -141,18 +179,27 @@ fn bind(addr: IpAddr, scope: u32, port: u16) -> Result<(OwnedFd, u16), PortError
     })
 }
 
-fn try_bind(addr: IpAddr, scope: u32, port: u16, reuse: bool) -> Result<(OwnedFd, u16), Errno> {
+fn try_bind(
+    protocol: Protocol,
+    addr: IpAddr,
+    scope: u32,
+    port: u16,
+    reuse: bool,
+) -> Result<(OwnedFd, u16), Errno> {
     let family = match addr {
         IpAddr::V4(_) => AddressFamily::INET,
         IpAddr::V6(_) => AddressFamily::INET6,
     };
-    let socket = rustix::net::socket_with(
-        family,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        Some(ipproto::TCP),
-    )?;
-    sockopt::set_socket_reuseaddr(&socket, reuse)?;
+    let (kind, number) = match protocol {
+        Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
+        Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
+    };
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(number))?;
+    match protocol {
+        Protocol::Tcp => sockopt::set_socket_reuseaddr(&socket, reuse)?,
+        // The kernel takes its least instead.
+        Protocol::Udp => sockopt::set_socket_recv_buffer_size(&socket, 0)?,
+    }
     let to = match addr {
         IpAddr::V4(_) => SocketAddr::new(addr, port),
         IpAddr::V6(ip) => {
@@ -169,7 +216,7 @@ fn try_bind(addr: IpAddr, scope: u32, port: u16, reuse: bool) -> Result<(OwnedFd
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 
     const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -182,7 +229,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         let error = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        let error = PortReservation::new(&[LOCAL], 0, port).unwrap_err();
+        let error = PortReservation::new(Protocol::Tcp, &[LOCAL], 0, port).unwrap_err();
         assert!(
             error
                 .to_string()
@@ -195,10 +242,31 @@ mod tests {
     }
 
     #[test]
+    fn a_udp_port_is_reserved_apart_from_tcps() {
+        let tcp = PortReservation::ephemeral(LOCAL, 0).unwrap();
+        let port = tcp.port();
+        let Ok(udp) = PortReservation::new(Protocol::Udp, &[LOCAL], 0, port) else {
+            return; // another program's
+        };
+        let error = UdpSocket::bind((LOCAL, port)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let error = PortReservation::new(Protocol::Udp, &[LOCAL], 0, port).unwrap_err();
+        assert!(error.to_string().contains("UDP port"), "{error}");
+        assert!(error.to_string().contains("ss -lunp"), "{error}");
+        // What arrives there in spite of all is not answered.
+        let sender = UdpSocket::bind((LOCAL, 0)).unwrap();
+        sender.connect((LOCAL, port)).unwrap();
+        sender.send(b"x").unwrap();
+        sender.send(b"y").unwrap();
+        drop(udp);
+        drop(UdpSocket::bind((LOCAL, port)).unwrap());
+    }
+
+    #[test]
     fn a_port_with_a_listener_is_refused_by_name() {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let error = PortReservation::new(&[LOCAL], 0, port).unwrap_err();
+        let error = PortReservation::new(Protocol::Tcp, &[LOCAL], 0, port).unwrap_err();
         assert!(matches!(error, PortError::InUse { port: p, .. } if p == port));
     }
 
@@ -212,13 +280,13 @@ mod tests {
         drop(server); // closes first: TIME-WAIT is at its port
         drop(client);
         std::thread::sleep(std::time::Duration::from_millis(50));
-        PortReservation::new(&[LOCAL], 0, addr.port()).unwrap();
+        PortReservation::new(Protocol::Tcp, &[LOCAL], 0, addr.port()).unwrap();
     }
 
     #[test]
     fn an_address_that_is_not_there_is_named() {
         let addr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99));
-        let error = PortReservation::new(&[addr], 0, 8080).unwrap_err();
+        let error = PortReservation::new(Protocol::Tcp, &[addr], 0, 8080).unwrap_err();
         assert!(matches!(error, PortError::NoAddress { .. }), "{error}");
         assert!(error.to_string().contains("192.0.2.99"));
     }
@@ -239,7 +307,7 @@ mod tests {
             Err(PortError::NoAddress { .. }) => return, // no IPv6 here
             Err(error) => panic!("{error}"),
         };
-        let both = PortReservation::new(&[LOCAL, v6], 0, port).unwrap();
+        let both = PortReservation::new(Protocol::Tcp, &[LOCAL, v6], 0, port).unwrap();
         assert_eq!(both.port(), port);
     }
 }

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use super::flow::{Phase, Tuple};
-use super::icmp::{Report, ReportKind};
+use super::icmp::{About, Report, ReportKind};
 use super::iface::{Interface, Meta, Mode, Received};
+use super::ports::Protocol;
 use super::{Conn, Stack};
 use crate::frame::{Packet, Pool, TxDesc};
 use crate::stats::DropReason;
@@ -69,7 +70,15 @@ impl Stack {
             }
             return self.segment(now, pool, &meta, &header, packet, tx, whole);
         }
+        if let Some((meta, header, payload)) = self.iface.read_datagram_again(pool, &packet) {
+            let mut packet = packet;
+            packet.slice(payload.range());
+            return self.datagram(now, pool, &meta, &header, packet, tx, whole);
+        }
         match self.iface.receive(now, pool, packet) {
+            Received::Datagram(meta, header, payload) => {
+                return self.datagram(now, pool, &meta, &header, payload, tx, whole);
+            }
             Received::Segment(meta, header, payload) => {
                 return self.segment(now, pool, &meta, &header, payload, tx, whole);
             }
@@ -404,7 +413,8 @@ impl Stack {
         reason: DropReason,
         tx: &mut VecDeque<TxDesc>,
     ) {
-        let ours = self.iface.mode == Mode::Own || self.ports.is_ours(header.dst_port);
+        let ours =
+            self.iface.mode == Mode::Own || self.ports.is_ours(Protocol::Tcp, header.dst_port);
         if !ours {
             self.drops.count(DropReason::Unclaimed);
             pool.free(packet);
@@ -454,22 +464,25 @@ impl Stack {
         }
     }
 
-    /// What the network says about a segment of ours; `false` if there is no
+    /// What the network says about a packet of ours; `false` if there is no
     /// such connection here.
     pub fn report(&mut self, now: Instant, pool: &mut Pool, report: &Report) -> bool {
+        let About::Segment(quoted) = report.about else {
+            return false;
+        };
         let tuple = Tuple::new(report.local, report.remote);
         let Some(index) = self.flows.find(&tuple) else {
             return false;
         };
         match report.kind {
-            ReportKind::Unreachable => self.unreachable(pool, index, report.seq),
+            ReportKind::Unreachable => self.unreachable(pool, index, quoted),
             ReportKind::PathMtu { mtu } => {
                 let headers = if tuple.remote.is_ipv4() { 40 } else { 60 };
                 let Some(conn) = self.flows.at_mut(index).and_then(|s| s.conn.tcp_mut()) else {
                     return false;
                 };
                 let before = conn.longest_segment();
-                conn.handle_path_mtu(now, mtu.saturating_sub(headers), report.seq);
+                conn.handle_path_mtu(now, mtu.saturating_sub(headers), quoted);
                 // It was believed, so others on the same path may know.
                 if conn.longest_segment() < before {
                     self.iface.learn_path_mtu(now, tuple.remote, mtu);

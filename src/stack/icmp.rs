@@ -9,7 +9,7 @@ use crate::frame::{Packet, Pool};
 use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::checksum::Sum;
-use crate::wire::ip::{Envelope, PROTOCOL_TCP};
+use crate::wire::ip::{Envelope, PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::wire::quoted::Quoted;
 use crate::wire::tcp::SeqNumber;
 use crate::wire::{Span, icmpv4, icmpv6, ipv4, ipv6};
@@ -17,21 +17,53 @@ use crate::wire::{Span, icmpv4, icmpv6, ipv4, ipv6};
 /// Time to live, or hop limit, of a ping's answer.
 const REPLY_TTL: u8 = 64;
 
-/// A router or a host reports that a TCP segment of ours did not arrive.
+/// A router or a host reports that a packet of ours did not arrive.
 ///
 /// The report is what somebody on the network claims. It names a flow; whoever
-/// has the flow checks that `seq` is in flight before believing it (RFC 5927,
-/// section 4).
+/// has the flow checks that what is quoted is in flight before believing it
+/// (RFC 5927, section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Our end of the quoted segment.
+    /// Our end of the quoted packet.
     pub local: SocketAddr,
     /// The other end.
     pub remote: SocketAddr,
-    /// The quoted segment's sequence number.
-    pub seq: SeqNumber,
+    /// What is quoted.
+    pub about: About,
     /// What is said about it.
     pub kind: ReportKind,
+}
+
+/// Which packet of ours an ICMP error quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A TCP segment with this sequence number.
+    Segment(SeqNumber),
+    /// A packet of uTP: the connection id that it was sent with, and its
+    /// sequence number.
+    Packet {
+        /// Connection id.
+        id: u16,
+        /// Sequence number.
+        seq: u16,
+    },
+}
+
+impl About {
+    /// What is quoted, as far as the quote tells: of UDP that is as much as uTP
+    /// needs, which all routers but the oldest send (RFC 1812, section
+    /// 4.3.2.3).
+    fn of(quoted: &Quoted) -> Option<Self> {
+        const VERSION: u8 = 1;
+        match (quoted.protocol, quoted.datagram) {
+            (PROTOCOL_TCP, _) => Some(Self::Segment(quoted.seq)),
+            (PROTOCOL_UDP, Some(d)) if d[0] & 15 == VERSION => Some(Self::Packet {
+                id: u16::from_be_bytes([d[2], d[3]]),
+                seq: u16::from_be_bytes([d[16], d[17]]),
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// What an ICMP error says.
@@ -146,7 +178,7 @@ impl Interface {
         }
     }
 
-    /// Passes an error about a TCP segment of ours on.
+    /// Passes an error about a packet of ours on.
     fn report(
         &mut self,
         pool: &mut Pool,
@@ -155,14 +187,15 @@ impl Interface {
         kind: ReportKind,
     ) -> Received {
         let larger = matches!(kind, ReportKind::PathMtu { mtu } if mtu >= self.mtu);
-        if quoted.protocol != PROTOCOL_TCP || !self.is_own(quoted.src) || larger {
+        let about = About::of(quoted).filter(|_| self.is_own(quoted.src) && !larger);
+        let Some(about) = about else {
             return self.refuse(pool, packet, DropReason::IcmpIgnored);
-        }
+        };
         pool.free(packet);
         Received::Report(Report {
             local: SocketAddr::new(quoted.src, quoted.src_port),
             remote: SocketAddr::new(quoted.dst, quoted.dst_port),
-            seq: quoted.seq,
+            about,
             kind,
         })
     }

@@ -25,6 +25,7 @@ mod receive;
 mod rest;
 pub mod route;
 mod slots;
+mod utp;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -42,7 +43,7 @@ use self::flow::{FlowTable, Phase, Tuple};
 use self::iface::Interface;
 use self::limit::RateLimit;
 use self::listen::Listeners;
-use self::ports::{PortClaims, Ports};
+use self::ports::{PortClaims, Ports, Protocol};
 use crate::frame::Pool;
 use crate::stats::{DropCounters, DropReason, StackCounters, TcpCounters};
 use crate::tcp;
@@ -176,7 +177,7 @@ impl Stack {
         };
         slot.conn.release(pool);
         if slot.claimed {
-            self.ports.unclaim(slot.tuple.local_port);
+            self.ports.unclaim(Protocol::Tcp, slot.tuple.local_port);
         }
         if let Phase::Accepting { listener } = slot.phase {
             self.listeners.ended(listener);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::flow::{Flow, Phase, Route, Slot, Tuple};
 use super::iface::{NoRoute, Ready};
+use super::ports::Protocol;
 use super::{Conn, Stack};
 use crate::frame::Pool;
 use crate::tcp::{self, Connection, Event, Reason, Setup};
@@ -96,7 +97,7 @@ impl Stack {
         }
         let port = local.port();
         self.ports
-            .claim(port)
+            .claim(Protocol::Tcp, port)
             .map_err(|source| ListenError::NotClaimed { port, source })?;
         self.listeners.add(local, backlog);
         Ok(())
@@ -120,7 +121,7 @@ impl Stack {
     /// Accepts no more connections at `local`.
     pub fn unlisten(&mut self, local: SocketAddr) {
         if let Some(listener) = self.listeners.remove(local) {
-            self.ports.unclaim(listener.local.port());
+            self.ports.unclaim(Protocol::Tcp, listener.local.port());
         }
     }
 
@@ -148,10 +149,12 @@ impl Stack {
         let flows = &self.flows;
         let is_taken = |tuple: &Tuple| flows.find(tuple).is_some();
         let port = match options.port {
-            None => self.ports.choose(plan.local, remote, is_taken),
+            None => self
+                .ports
+                .choose(Protocol::Tcp, plan.local, remote, is_taken),
             Some(port) => {
                 let tuple = Tuple::new(SocketAddr::new(plan.local, port), remote);
-                let free = !is_taken(&tuple) && self.ports.claim(port).is_ok();
+                let free = !is_taken(&tuple) && self.ports.claim(Protocol::Tcp, port).is_ok();
                 free.then_some(port)
             }
         };
@@ -162,7 +165,7 @@ impl Stack {
         let mut slot = Slot::new(Conn::Tcp(conn), tuple, Phase::Connecting);
         slot.claimed = true;
         let Some(flow) = self.flows.insert(slot) else {
-            self.ports.unclaim(port);
+            self.ports.unclaim(Protocol::Tcp, port);
             return Err(ConnectError::TooManyFlows);
         };
         self.touch(flow.index() as u32);
@@ -207,11 +210,11 @@ impl Stack {
             refresh: path.refresh,
         });
         // The listener has claimed the port: this only counts its users.
-        slot.claimed = self.ports.claim(tuple.local_port).is_ok();
+        slot.claimed = self.ports.claim(Protocol::Tcp, tuple.local_port).is_ok();
         let claimed = slot.claimed;
         let Some(flow) = self.flows.insert(slot) else {
             if claimed {
-                self.ports.unclaim(tuple.local_port);
+                self.ports.unclaim(Protocol::Tcp, tuple.local_port);
             }
             return None;
         };
@@ -309,7 +312,7 @@ impl Stack {
     pub fn close(&mut self, pool: &mut Pool) {
         self.closing = true;
         while let Some(listener) = self.listeners.pop() {
-            self.ports.unclaim(listener.local.port());
+            self.ports.unclaim(Protocol::Tcp, listener.local.port());
         }
         let half_open: Vec<u32> = self
             .flows

@@ -10,19 +10,49 @@ use std::ops::RangeInclusive;
 use siphasher::sip::SipHasher13;
 
 use super::flow::Tuple;
+use crate::wire::ip::{PROTOCOL_TCP, PROTOCOL_UDP};
+
+/// A protocol that has ports.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP, on which uTP runs.
+    Udp,
+}
+
+impl Protocol {
+    /// Its number in IP headers.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => PROTOCOL_TCP,
+            Self::Udp => PROTOCOL_UDP,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        })
+    }
+}
 
 /// Tells whoever decides which frames come to this engine (the steering
-/// program) which TCP ports are ours. Called when listeners and outgoing
+/// program) which ports are ours. Called when listeners and outgoing
 /// connections come and go, never for a packet.
 pub trait PortClaims {
     /// Asks for the frames to `port`.
     ///
     /// # Errors
     /// Why they cannot be had: another program uses the port, say.
-    fn claim(&mut self, port: u16) -> io::Result<()>;
+    fn claim(&mut self, protocol: Protocol, port: u16) -> io::Result<()>;
 
     /// Gives back what a successful [`claim`](Self::claim) got.
-    fn unclaim(&mut self, port: u16);
+    fn unclaim(&mut self, protocol: Protocol, port: u16);
 
     /// Whether the answers of `remote` to `local` come to this engine's
     /// queue. `None` if that is not known: then engines with the same ports
@@ -38,11 +68,11 @@ pub trait PortClaims {
 pub struct NoClaims;
 
 impl PortClaims for NoClaims {
-    fn claim(&mut self, _: u16) -> io::Result<()> {
+    fn claim(&mut self, _: Protocol, _: u16) -> io::Result<()> {
         Ok(())
     }
 
-    fn unclaim(&mut self, _: u16) {}
+    fn unclaim(&mut self, _: Protocol, _: u16) {}
 }
 
 /// Ports that are tried for one connection. Each costs a look into the flow
@@ -56,9 +86,9 @@ const COUNTERS: usize = 16;
 pub struct Ports {
     claims: Box<dyn PortClaims + Send>,
     /// How many listeners and connections use each claimed port.
-    users: HashMap<u16, u32>,
-    /// The same as a bitmap, for packets.
-    ours: Box<[u64; 1024]>,
+    users: HashMap<(Protocol, u16), u32>,
+    /// The same as bitmaps, for packets: TCP's, then UDP's.
+    ours: Box<[[u64; 1024]; 2]>,
     range: RangeInclusive<u16>,
     share: (usize, usize),
     key: [u8; 16],
@@ -79,7 +109,7 @@ impl Ports {
         Self {
             claims,
             users: HashMap::new(),
-            ours: Box::new([0; 1024]),
+            ours: Box::new([[0; 1024]; 2]),
             range,
             share,
             key,
@@ -90,35 +120,35 @@ impl Ports {
     /// Whether `port` is claimed.
     #[inline]
     #[must_use]
-    pub fn is_ours(&self, port: u16) -> bool {
-        self.ours[usize::from(port / 64)] & (1 << (port % 64)) != 0
+    pub fn is_ours(&self, protocol: Protocol, port: u16) -> bool {
+        self.ours[protocol as usize][usize::from(port / 64)] & (1 << (port % 64)) != 0
     }
 
     /// Claims `port` once more.
     ///
     /// # Errors
     /// Why it is not to be had.
-    pub fn claim(&mut self, port: u16) -> io::Result<()> {
-        if let Some(users) = self.users.get_mut(&port) {
+    pub fn claim(&mut self, protocol: Protocol, port: u16) -> io::Result<()> {
+        if let Some(users) = self.users.get_mut(&(protocol, port)) {
             *users += 1;
             return Ok(());
         }
-        self.claims.claim(port)?;
-        self.users.insert(port, 1);
-        self.ours[usize::from(port / 64)] |= 1 << (port % 64);
+        self.claims.claim(protocol, port)?;
+        self.users.insert((protocol, port), 1);
+        self.ours[protocol as usize][usize::from(port / 64)] |= 1 << (port % 64);
         Ok(())
     }
 
     /// Gives back one [`claim`](Self::claim) of `port`.
-    pub fn unclaim(&mut self, port: u16) {
-        let Some(users) = self.users.get_mut(&port) else {
+    pub fn unclaim(&mut self, protocol: Protocol, port: u16) {
+        let Some(users) = self.users.get_mut(&(protocol, port)) else {
             return;
         };
         *users -= 1;
         if *users == 0 {
-            self.users.remove(&port);
-            self.ours[usize::from(port / 64)] &= !(1 << (port % 64));
-            self.claims.unclaim(port);
+            self.users.remove(&(protocol, port));
+            self.ours[protocol as usize][usize::from(port / 64)] &= !(1 << (port % 64));
+            self.claims.unclaim(protocol, port);
         }
     }
 
@@ -129,6 +159,7 @@ impl Ports {
     /// ends, moved on by one of a few counters.
     pub fn choose(
         &mut self,
+        protocol: Protocol,
         local: IpAddr,
         remote: SocketAddr,
         is_taken: impl Fn(&Tuple) -> bool,
@@ -150,7 +181,7 @@ impl Ports {
             if !suits || is_taken(&Tuple::new(from, remote)) {
                 continue;
             }
-            if self.claim(port).is_ok() {
+            if self.claim(protocol, port).is_ok() {
                 return Some(port);
             }
             refusals += 1;
@@ -185,23 +216,24 @@ impl fmt::Debug for Ports {
 
 #[cfg(test)]
 mod tests {
+    use super::Protocol::{Tcp, Udp};
     use super::*;
     use std::collections::HashSet;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
-    struct Recorder(Arc<Mutex<Vec<(bool, u16)>>>);
+    struct Recorder(Arc<Mutex<Vec<(bool, Protocol, u16)>>>);
 
     impl PortClaims for Recorder {
-        fn claim(&mut self, port: u16) -> io::Result<()> {
+        fn claim(&mut self, protocol: Protocol, port: u16) -> io::Result<()> {
             if port == 22 {
                 return Err(io::ErrorKind::AddrInUse.into());
             }
-            self.0.lock().unwrap().push((true, port));
+            self.0.lock().unwrap().push((true, protocol, port));
             Ok(())
         }
-        fn unclaim(&mut self, port: u16) {
-            self.0.lock().unwrap().push((false, port));
+        fn unclaim(&mut self, protocol: Protocol, port: u16) {
+            self.0.lock().unwrap().push((false, protocol, port));
         }
         fn suits(&self, local: SocketAddr, _: SocketAddr) -> Option<bool> {
             Some(local.port().is_multiple_of(2))
@@ -220,17 +252,30 @@ mod tests {
     fn a_port_is_claimed_by_its_first_user_and_given_back_by_the_last() {
         let log = Recorder::default();
         let mut ports = Ports::new(Box::new(log.clone()), 50000..=50009, (0, 1), [1; 16]);
-        ports.claim(80).unwrap();
-        ports.claim(80).unwrap();
-        assert!(ports.is_ours(80));
-        ports.unclaim(80);
-        assert!(ports.is_ours(80));
-        ports.unclaim(80);
-        ports.unclaim(80);
-        assert!(!ports.is_ours(80));
-        assert!(ports.claim(22).is_err());
-        assert!(!ports.is_ours(22));
-        assert_eq!(*log.0.lock().unwrap(), [(true, 80), (false, 80)]);
+        for protocol in [Tcp, Udp] {
+            ports.claim(protocol, 80).unwrap();
+            ports.claim(protocol, 80).unwrap();
+            assert!(ports.is_ours(protocol, 80));
+            ports.unclaim(protocol, 80);
+            assert!(ports.is_ours(protocol, 80));
+            ports.unclaim(protocol, 80);
+            ports.unclaim(protocol, 80);
+            assert!(!ports.is_ours(protocol, 80));
+            assert!(ports.claim(protocol, 22).is_err());
+            assert!(!ports.is_ours(protocol, 22));
+            let log = std::mem::take(&mut *log.0.lock().unwrap());
+            assert_eq!(log, [(true, protocol, 80), (false, protocol, 80)]);
+        }
+    }
+
+    #[test]
+    fn protocols_have_ports_of_their_own() {
+        let mut ports = Ports::new(Box::new(NoClaims), 50000..=50009, (0, 1), [1; 16]);
+        ports.claim(Udp, 80).unwrap();
+        assert!(ports.is_ours(Udp, 80) && !ports.is_ours(Tcp, 80));
+        ports.claim(Tcp, 80).unwrap();
+        ports.unclaim(Udp, 80);
+        assert!(!ports.is_ours(Udp, 80) && ports.is_ours(Tcp, 80));
     }
 
     #[test]
@@ -242,9 +287,11 @@ mod tests {
             [1; 16],
         );
         let mut taken = HashSet::new();
-        while let Some(port) = ports.choose(local(), remote(), |t| taken.contains(&t.local_port)) {
+        while let Some(port) =
+            ports.choose(Tcp, local(), remote(), |t| taken.contains(&t.local_port))
+        {
             assert!(taken.insert(port));
-            assert!(ports.is_ours(port));
+            assert!(ports.is_ours(Tcp, port));
         }
         let even: HashSet<u16> = (50000..=50009).filter(|p| p % 2 == 0).collect();
         assert_eq!(taken, even);
@@ -254,7 +301,7 @@ mod tests {
     fn the_order_depends_on_the_key() {
         let order = |key| {
             let mut ports = Ports::new(Box::new(NoClaims), 49152..=65535, (0, 1), [key; 16]);
-            ports.choose(local(), remote(), |_| false).unwrap()
+            ports.choose(Tcp, local(), remote(), |_| false).unwrap()
         };
         let first: HashSet<u16> = (0..8).map(order).collect();
         assert!(first.len() > 4, "{first:?}");
@@ -266,7 +313,8 @@ mod tests {
         for n in 0..3 {
             let mut ports = Ports::new(Box::new(NoClaims), 50000..=50011, (n, 3), [0; 16]);
             let mut own = HashSet::new();
-            while let Some(port) = ports.choose(local(), remote(), |t| own.contains(&t.local_port))
+            while let Some(port) =
+                ports.choose(Tcp, local(), remote(), |t| own.contains(&t.local_port))
             {
                 own.insert(port);
             }
@@ -280,6 +328,6 @@ mod tests {
     fn an_empty_range_has_no_port() {
         #[allow(clippy::reversed_empty_ranges)]
         let mut ports = Ports::new(Box::new(NoClaims), 9..=8, (0, 1), [0; 16]);
-        assert_eq!(ports.choose(local(), remote(), |_| false), None);
+        assert_eq!(ports.choose(Tcp, local(), remote(), |_| false), None);
     }
 }

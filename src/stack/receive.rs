@@ -9,13 +9,23 @@ use crate::time::Instant;
 use crate::wire::again::Again;
 use crate::wire::chain::{Chain, parse_chain};
 use crate::wire::ip::{self, Envelope, Parsed, parse_frame};
-use crate::wire::{Error, Span, eth, ipv4, ipv6, tcp};
+use crate::wire::{Error, Span, eth, ipv4, ipv6, tcp, udp};
 
-/// The headers of the last segment that was admitted, and what they meant.
+/// The headers of the last segment or datagram that was admitted, and what they
+/// meant.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Recent {
     again: Again,
     meta: Meta,
+}
+
+const fn meta(envelope: &Envelope) -> Meta {
+    Meta {
+        src: envelope.src,
+        dst: envelope.dst,
+        src_mac: envelope.src_mac,
+        ce: envelope.ecn == 3,
+    }
 }
 
 impl Interface {
@@ -29,6 +39,19 @@ impl Interface {
     ) -> Option<(Meta, tcp::Header, Span)> {
         let recent = self.recent.as_ref()?;
         let (header, payload) = recent.again.read(pool.bytes(packet), self.verify)?;
+        self.counters.frames_in += 1;
+        Some((recent.meta, header, payload))
+    }
+
+    /// The same of a datagram.
+    #[inline]
+    pub(super) fn read_datagram_again(
+        &mut self,
+        pool: &Pool,
+        packet: &Packet,
+    ) -> Option<(Meta, udp::Header, Span)> {
+        let recent = self.recent_datagram.as_ref()?;
+        let (header, payload) = recent.again.read_udp(pool.bytes(packet), self.verify)?;
         self.counters.frames_in += 1;
         Some((recent.meta, header, payload))
     }
@@ -53,12 +76,7 @@ impl Interface {
             if let Err(reason) = self.admit(&envelope) {
                 return self.refuse(pool, packet, reason);
             }
-            let meta = Meta {
-                src: envelope.src,
-                dst: envelope.dst,
-                src_mac: envelope.src_mac,
-                ce: envelope.ecn == 3,
-            };
+            let meta = meta(&envelope);
             let again = Again::of(pool.bytes(&packet), &envelope);
             self.recent = again.map(|again| Recent { again, meta });
             packet.slice(payload.range());
@@ -91,13 +109,7 @@ impl Interface {
                     packet.set_continues(false);
                     at += len;
                 }
-                let meta = Meta {
-                    src: envelope.src,
-                    dst: envelope.dst,
-                    src_mac: envelope.src_mac,
-                    ce: envelope.ecn == 3,
-                };
-                Some((meta, header))
+                Some((meta(&envelope), header))
             }
             Err(reason) => {
                 self.drops.count(reason);
@@ -123,7 +135,7 @@ impl Interface {
         &mut self,
         now: Instant,
         pool: &mut Pool,
-        packet: Packet,
+        mut packet: Packet,
         parsed: Parsed,
     ) -> Received {
         match parsed {
@@ -140,9 +152,19 @@ impl Interface {
             Parsed::Icmpv6 {
                 envelope, message, ..
             } => self.receive_icmpv6(now, pool, packet, &envelope, &message),
-            Parsed::Udp { envelope, .. } => {
-                let refusal = self.admit(&envelope).err();
-                self.refuse(pool, packet, refusal.unwrap_or(DropReason::UdpPortClosed))
+            Parsed::Udp {
+                envelope,
+                header,
+                payload,
+            } => {
+                if let Err(reason) = self.admit(&envelope) {
+                    return self.refuse(pool, packet, reason);
+                }
+                let meta = meta(&envelope);
+                let again = Again::of(pool.bytes(&packet), &envelope);
+                self.recent_datagram = again.map(|again| Recent { again, meta });
+                packet.slice(payload.range());
+                Received::Datagram(meta, header, packet)
             }
             Parsed::Tcp { .. } | Parsed::Other => {
                 let reason = unknown(pool.bytes(&packet));

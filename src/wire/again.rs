@@ -1,19 +1,20 @@
-//! Headers below TCP that are those of the frame before.
+//! Headers below the transport that are those of the frame before.
 //!
-//! Segments of one connection come in trains. What does not differ from one to
+//! Packets of one connection come in trains. What does not differ from one to
 //! the next was read and judged with the first; of the others it is compared.
 
 use super::checksum::{Sum, length, pseudo_addresses};
-use super::ip::{Envelope, PROTOCOL_TCP};
-use super::{Span, eth, ipv4, tcp};
+use super::ip::Envelope;
+use super::{Span, eth, ipv4, tcp, udp};
 
 /// Ethernet without a tag and IPv4 without options.
 const LEN: usize = eth::HEADER_LEN + ipv4::HEADER_LEN;
 const IP_AT: usize = eth::HEADER_LEN;
+const PROTOCOL_AT: usize = IP_AT + 9;
 /// Congestion experienced, in the byte that also has the DSCP.
 const CE: u8 = 3;
 
-/// The headers of one frame of TCP over untagged IPv4, to know the next by.
+/// The headers of one frame of TCP or UDP over untagged IPv4, to know the next by.
 #[derive(Clone, Copy, Debug)]
 pub struct Again {
     headers: [u8; LEN],
@@ -22,26 +23,21 @@ pub struct Again {
 }
 
 impl Again {
-    /// The headers of `frame`, which is TCP and was found to be in order;
-    /// `None` if they are of another kind, or carry a congestion mark.
+    /// The headers of `frame`, which was found to be in order; `None` if they are of another kind, or carry a congestion mark.
     #[must_use]
     pub fn of(frame: &[u8], envelope: &Envelope) -> Option<Self> {
         let headers = frame.first_chunk::<LEN>()?;
         let plain = headers[12..15] == [0x08, 0x00, 0x45] && headers[15] & CE != CE;
         plain.then(|| Self {
             headers: *headers,
-            pseudo: pseudo_addresses(envelope.src, envelope.dst, PROTOCOL_TCP),
+            pseudo: pseudo_addresses(envelope.src, envelope.dst, headers[PROTOCOL_AT]),
         })
     }
 
-    /// Reads a frame that has the same headers but for length, identification,
-    /// time to live and checksum: its TCP header, and where its payload is.
-    /// `None` if the headers differ or anything is wrong with the frame, which
-    /// [`parse_frame`](super::ip::parse_frame) then tells apart. With `verify`
-    /// both checksums are checked.
+    /// What follows the IP header of a frame that has the same headers but for
+    /// length, identification, time to live and checksum.
     #[inline]
-    #[must_use]
-    pub fn read(&self, frame: &[u8], verify: bool) -> Option<(tcp::Header, Span)> {
+    fn l4<'a>(&self, frame: &'a [u8]) -> Option<(&'a [u8; LEN], &'a [u8])> {
         let (b, a) = (frame.first_chunk::<LEN>()?, &self.headers);
         let same = b[..16] == a[..16] // Ethernet; version, header length, DSCP and ECN
             && b[20..22] == a[20..22] // fragmentation
@@ -51,16 +47,44 @@ impl Again {
             return None;
         }
         let end = IP_AT + usize::from(u16::from_be_bytes([b[16], b[17]]));
-        let l4 = frame.get(LEN..end)?;
+        Some((b, frame.get(LEN..end)?))
+    }
+
+    /// Whether the IP header's checksum is right, and that over `l4`.
+    #[inline]
+    fn sums_hold(&self, headers: &[u8; LEN], l4: &[u8]) -> bool {
+        let l4 = self.pseudo.add(length(l4.len())).add(Sum::of(l4));
+        Sum::of(&headers[IP_AT..]).finish() == 0 && l4.finish() == 0
+    }
+
+    /// Reads a frame that has the same headers but for length, identification,
+    /// time to live and checksum, which are those of TCP: its TCP header, and
+    /// where its payload is. `None` if the headers differ or anything is wrong
+    /// with the frame, which [`parse_frame`](super::ip::parse_frame) then tells
+    /// apart. With `verify` both checksums are checked.
+    #[inline]
+    #[must_use]
+    pub fn read(&self, frame: &[u8], verify: bool) -> Option<(tcp::Header, Span)> {
+        let (headers, l4) = self.l4(frame)?;
         let (header, header_len) = tcp::Header::parse(l4).ok()?;
-        if verify {
-            let ip = Sum::of(&b[IP_AT..]);
-            let segment = self.pseudo.add(length(l4.len())).add(Sum::of(l4));
-            if ip.finish() != 0 || segment.finish() != 0 {
-                return None;
-            }
+        if verify && !self.sums_hold(headers, l4) {
+            return None;
         }
-        Some((header, Span::new(LEN + header_len, end)))
+        Some((header, Span::new(LEN + header_len, LEN + l4.len())))
+    }
+
+    /// As [`read`](Self::read), where the headers are those of UDP. A datagram
+    /// without a checksum is none of these.
+    #[inline]
+    #[must_use]
+    pub fn read_udp(&self, frame: &[u8], verify: bool) -> Option<(udp::Header, Span)> {
+        let (headers, l4) = self.l4(frame)?;
+        let (header, len) = udp::Header::parse(l4).ok()?;
+        let l4 = &l4[..len];
+        if verify && (header.checksum == 0 || !self.sums_hold(headers, l4)) {
+            return None;
+        }
+        Some((header, Span::new(LEN + udp::HEADER_LEN, LEN + len)))
     }
 }
 
@@ -70,10 +94,10 @@ mod tests {
 
     use super::*;
     use crate::wire::eth::Mac;
-    use crate::wire::ip::{Parsed, parse_frame};
+    use crate::wire::ip::{PROTOCOL_TCP, PROTOCOL_UDP, Parsed, parse_frame};
     use crate::wire::template::{Path, Template, fill_tcp_checksum};
 
-    fn frame(payload: &[u8], ident: u16, ecn: u8) -> Vec<u8> {
+    fn template(protocol: u8) -> Template {
         let path = Path {
             src_mac: Mac([2, 0, 0, 0, 0, 1]),
             dst_mac: Mac([2, 0, 0, 0, 0, 2]),
@@ -83,7 +107,11 @@ mod tests {
             ttl: 64,
             tos: 0,
         };
-        let t = Template::new(&path, PROTOCOL_TCP).unwrap();
+        Template::new(&path, protocol).unwrap()
+    }
+
+    fn frame(payload: &[u8], ident: u16, ecn: u8) -> Vec<u8> {
+        let t = template(PROTOCOL_TCP);
         let header = tcp::Header {
             src_port: 1,
             dst_port: 2,
@@ -98,6 +126,34 @@ mod tests {
         let sum = Sum::of(payload);
         fill_tcp_checksum(&mut frame[at..at + tcp::HEADER_LEN], t.pseudo_sum(l4), sum);
         frame
+    }
+
+    fn datagram(payload: &[u8], ident: u16) -> Vec<u8> {
+        let t = template(PROTOCOL_UDP);
+        let header = udp::Header {
+            src_port: 1,
+            dst_port: 2,
+            checksum: 0,
+        };
+        let at = t.len();
+        let l4 = udp::HEADER_LEN + payload.len();
+        let mut frame = vec![0; at + udp::HEADER_LEN];
+        let sum = Sum::of(payload);
+        header.emit(&mut frame[at..], t.pseudo_sum(l4), payload.len(), sum);
+        frame.extend_from_slice(payload);
+        t.write_marked(&mut frame[..at], l4, ident, 0);
+        frame
+    }
+
+    fn parsed_udp(frame: &[u8]) -> Option<(Envelope, udp::Header, Span)> {
+        match parse_frame(frame, true) {
+            Ok(Parsed::Udp {
+                envelope,
+                header,
+                payload,
+            }) => Some((envelope, header, payload)),
+            _ => None,
+        }
     }
 
     fn parsed(frame: &[u8]) -> Option<(Envelope, tcp::Header, Span)> {
@@ -121,7 +177,49 @@ mod tests {
         assert!(Again::of(&marked, &parsed(&marked).unwrap().0).is_none());
     }
 
+    #[test]
+    fn a_datagram_without_a_checksum_is_read_in_full() {
+        let mut frame = datagram(b"abc", 1);
+        let again = Again::of(&frame, &parsed_udp(&frame).unwrap().0).unwrap();
+        assert!(again.read_udp(&frame, true).is_some());
+        frame[40..42].copy_from_slice(&[0, 0]);
+        assert!(again.read_udp(&frame, true).is_none());
+        assert!(parsed_udp(&frame).is_some());
+        assert!(again.read_udp(&frame, false).is_some());
+    }
+
     proptest! {
+        /// The same of datagrams.
+        #[test]
+        fn the_short_reading_of_datagrams_is_the_full_one(
+            payload in proptest::collection::vec(any::<u8>(), 0..200),
+            ident: u16,
+            changes in proptest::collection::vec((0usize..60, any::<u8>()), 0..3),
+            cut in 0usize..300,
+        ) {
+            let first = datagram(b"first", 7);
+            let (envelope, ..) = parsed_udp(&first).unwrap();
+            let again = Again::of(&first, &envelope).unwrap();
+            let mut next = datagram(&payload, ident);
+            for (at, bits) in changes {
+                if let Some(byte) = next.get_mut(at) {
+                    *byte ^= bits;
+                }
+            }
+            next.truncate(cut.max(14));
+            let full = parsed_udp(&next);
+            if let Some(read) = again.read_udp(&next, true) {
+                let full = full.map(|(_, header, payload)| (header, payload));
+                prop_assert_eq!(Some(read), full);
+            } else if let Some((_, header, _)) = full {
+                // Only what differs in a byte that is compared.
+                let same = next[..16] == first[..16]
+                    && next[20..22] == first[20..22]
+                    && next[26..34] == first[26..34];
+                prop_assert!(!same || header.checksum == 0);
+            }
+        }
+
         /// What is read in short is what is read in full, and whatever is
         /// wrong with a frame leads to the full reading.
         #[test]

@@ -3,7 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::tcp::SeqNumber;
-use super::{array, ip, ipv4, ipv6};
+use super::{array, ip, ipv4, ipv6, udp};
+
+/// Payload bytes of a datagram that are kept: uTP's header.
+const DATAGRAM: usize = 20;
 
 /// Which packet of ours an ICMP error is about. Anybody may have made it up:
 /// RFC 5927 has the consumer check addresses, ports and sequence number
@@ -22,6 +25,8 @@ pub struct Quoted {
     pub dst_port: u16,
     /// TCP sequence number; means nothing for UDP.
     pub seq: SeqNumber,
+    /// The first payload bytes of a UDP datagram, if the quote goes that far.
+    pub datagram: Option<[u8; DATAGRAM]>,
 }
 
 impl Quoted {
@@ -63,6 +68,9 @@ impl Quoted {
             src_port: u16::from_be_bytes([a, b]),
             dst_port: u16::from_be_bytes([c, d]),
             seq: SeqNumber(u32::from_be_bytes(s)),
+            datagram: (protocol == ip::PROTOCOL_UDP)
+                .then(|| array(quote, at + udp::HEADER_LEN))
+                .flatten(),
         })
     }
 }

@@ -119,6 +119,21 @@ impl Template {
         self.bytes[0..6].copy_from_slice(&mac.0);
     }
 
+    /// Has another protocol follow from now on.
+    pub fn set_protocol(&mut self, protocol: u8) {
+        let ip = &mut self.bytes[usize::from(self.ip_at)..usize::from(self.len)];
+        let addresses = if self.v6 {
+            ip[6] = protocol;
+            Sum::of(&ip[8..40])
+        } else {
+            ip[9] = protocol;
+            // Length, identification and checksum are zero in the template.
+            self.ip_sum = Sum::of(ip).get();
+            Sum::of(&ip[12..20])
+        };
+        self.pseudo = addresses.add(Sum::word(u16::from(protocol))).get();
+    }
+
     /// Sends with another Differentiated Services codepoint (0 to 63, the
     /// rest is cut off) from now on (RFC 2474, section 3).
     pub fn set_dscp(&mut self, dscp: u8) {

@@ -7,10 +7,10 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::engine::PortClaims;
 use crate::engine::ports::PortReservation;
+use crate::engine::{PortClaims, Protocol};
 use crate::stack::route::Prefix;
-use crate::xdp::{Protocol, Steering};
+use crate::xdp::{self, Steering};
 
 /// The ports of all engines of one interface.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ struct Ports {
     /// Index of the interface.
     scope: u32,
     addresses: Vec<IpAddr>,
-    claimed: HashMap<u16, Claimed>,
+    claimed: HashMap<(Protocol, u16), Claimed>,
 }
 
 #[derive(Debug)]
@@ -59,16 +59,18 @@ impl SharedPorts {
     pub fn set_addresses(&self, addresses: &[Prefix]) {
         let ports = &mut *self.lock();
         let now: Vec<IpAddr> = addresses.iter().map(Prefix::addr).collect();
-        for (port, claimed) in &mut ports.claimed {
+        for (&(protocol, port), claimed) in &mut ports.claimed {
             for gone in ports.addresses.iter().filter(|a| !now.contains(a)) {
-                let _ = ports.steering.unclaim(Protocol::Tcp, *port, Some(*gone));
+                let _ = ports.steering.unclaim(steered(protocol), port, Some(*gone));
                 claimed.reserved.remove(gone);
             }
             for new in now.iter().filter(|a| !ports.addresses.contains(a)) {
-                if let Ok(r) = claim_one(&ports.steering, ports.scope, *new, *port) {
+                if let Ok(r) = claim_one(&ports.steering, ports.scope, *new, (protocol, port)) {
                     claimed.reserved.insert(*new, r);
                 } else {
-                    tracing::warn!("TCP port {port} of the new address {new} is not to be had");
+                    tracing::warn!(
+                        "{protocol} port {port} of the new address {new} is not to be had"
+                    );
                 }
             }
         }
@@ -76,23 +78,31 @@ impl SharedPorts {
     }
 }
 
+const fn steered(protocol: Protocol) -> xdp::Protocol {
+    match protocol {
+        Protocol::Tcp => xdp::Protocol::Tcp,
+        Protocol::Udp => xdp::Protocol::Udp,
+    }
+}
+
 fn claim_one(
     steering: &Steering,
     scope: u32,
     address: IpAddr,
-    port: u16,
+    (protocol, port): (Protocol, u16),
 ) -> io::Result<PortReservation> {
-    let reserved = PortReservation::new(&[address], scope, port).map_err(io::Error::other)?;
+    let reserved =
+        PortReservation::new(protocol, &[address], scope, port).map_err(io::Error::other)?;
     steering
-        .claim(Protocol::Tcp, port, Some(address))
+        .claim(steered(protocol), port, Some(address))
         .map_err(io::Error::other)?;
     Ok(reserved)
 }
 
 impl PortClaims for SharedPorts {
-    fn claim(&mut self, port: u16) -> io::Result<()> {
+    fn claim(&mut self, protocol: Protocol, port: u16) -> io::Result<()> {
         let ports = &mut *self.lock();
-        let entry = match ports.claimed.entry(port) {
+        let entry = match ports.claimed.entry((protocol, port)) {
             Entry::Occupied(mut known) => {
                 known.get_mut().users += 1;
                 return Ok(());
@@ -101,13 +111,15 @@ impl PortClaims for SharedPorts {
         };
         let mut reserved = HashMap::new();
         for address in &ports.addresses {
-            match claim_one(&ports.steering, ports.scope, *address, port) {
+            match claim_one(&ports.steering, ports.scope, *address, (protocol, port)) {
                 Ok(r) => {
                     reserved.insert(*address, r);
                 }
                 Err(error) => {
                     for address in reserved.keys() {
-                        let _ = ports.steering.unclaim(Protocol::Tcp, port, Some(*address));
+                        let _ = ports
+                            .steering
+                            .unclaim(steered(protocol), port, Some(*address));
                     }
                     return Err(error);
                 }
@@ -117,15 +129,17 @@ impl PortClaims for SharedPorts {
         Ok(())
     }
 
-    fn unclaim(&mut self, port: u16) {
+    fn unclaim(&mut self, protocol: Protocol, port: u16) {
         let ports = &mut *self.lock();
-        let Entry::Occupied(mut known) = ports.claimed.entry(port) else {
+        let Entry::Occupied(mut known) = ports.claimed.entry((protocol, port)) else {
             return;
         };
         known.get_mut().users -= 1;
         if known.get().users == 0 {
             for address in known.remove().reserved.keys() {
-                let _ = ports.steering.unclaim(Protocol::Tcp, port, Some(*address));
+                let _ = ports
+                    .steering
+                    .unclaim(steered(protocol), port, Some(*address));
             }
         }
     }

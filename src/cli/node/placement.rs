@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::engine::PortClaims;
+use crate::engine::{PortClaims, Protocol};
 use crate::xdp::Rss;
 
 /// Which engine serves which queue of a NIC that spreads connections.
@@ -53,12 +53,12 @@ impl Placed {
 }
 
 impl PortClaims for Placed {
-    fn claim(&mut self, port: u16) -> io::Result<()> {
-        self.claims.claim(port)
+    fn claim(&mut self, protocol: Protocol, port: u16) -> io::Result<()> {
+        self.claims.claim(protocol, port)
     }
 
-    fn unclaim(&mut self, port: u16) {
-        self.claims.unclaim(port);
+    fn unclaim(&mut self, protocol: Protocol, port: u16) {
+        self.claims.unclaim(protocol, port);
     }
 
     fn suits(&self, local: SocketAddr, remote: SocketAddr) -> Option<bool> {

@@ -179,13 +179,16 @@ fn a_listeners_connections_outlive_it() {
         c.app().finished == 1
     });
     server.with(|app, cx| cx.unlisten(app.listen));
-    assert!(server.stack().ports.is_ours(80), "the connection needs it");
+    assert!(
+        server.stack().ports.is_ours(Protocol::Tcp, 80),
+        "the connection needs it"
+    );
     client.with(|_, cx| cx.shutdown(flow));
     until(&mut world, &mut server, &mut client, SECOND, |s, _| {
         s.app().closed.len() == 1
     });
     world.settle(&mut [&mut server as &mut dyn Turns, &mut client], SECOND);
-    assert!(!server.stack().ports.is_ours(80));
+    assert!(!server.stack().ports.is_ours(Protocol::Tcp, 80));
 }
 
 #[test]

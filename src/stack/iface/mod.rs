@@ -22,9 +22,9 @@ use crate::frame::{Packet, Pool, TxDesc};
 use crate::stats::{DropCounters, DropReason, StackCounters};
 use crate::time::Instant;
 use crate::wire::eth::Mac;
-use crate::wire::tcp;
+use crate::wire::{tcp, udp};
 
-pub use path::{NoRoute, PROTOCOL_TCP, Path, Ready};
+pub use path::{NoRoute, Path, Ready};
 
 /// Most addresses of an interface; further ones are left out.
 pub const MAX_ADDRESSES: usize = 256;
@@ -80,15 +80,18 @@ pub enum Received {
     /// A TCP segment for one of our addresses; the packet's range is its
     /// payload.
     Segment(Meta, tcp::Header, Packet),
+    /// A UDP datagram for one of our addresses; the packet's range is its
+    /// payload.
+    Datagram(Meta, udp::Header, Packet),
     /// It was turned around: to be sent.
     Reply(TxDesc),
-    /// An ICMP error about a segment of ours.
+    /// An ICMP error about a packet of ours.
     Report(Report),
     /// Dealt with, or dropped and counted.
     Done,
 }
 
-/// What is known of a segment from below TCP.
+/// What is known of a packet from below the transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// The sender.
@@ -135,8 +138,10 @@ pub struct Interface {
     pub(super) verify: bool,
     ttl: u8,
     pub(super) addresses: Vec<Prefix>,
-    /// Who sent last. Void when own addresses change.
+    /// Who sent the last segment, and the last datagram. Void when own
+    /// addresses change.
     pub(super) recent: Option<Recent>,
+    pub(super) recent_datagram: Option<Recent>,
     routes: RouteTable,
     pub(super) neighbours: Neighbours,
     pmtus: PathMtus,
@@ -169,6 +174,7 @@ impl Interface {
             ttl: config.ttl,
             addresses: Vec::new(),
             recent: None,
+            recent_datagram: None,
             routes: RouteTable::default(),
             neighbours: Neighbours::new(config.mode == Mode::Shared, config.seed),
             pmtus: PathMtus::new(config.seed),
@@ -266,7 +272,7 @@ impl Interface {
             self.event(Event::Link(link));
         }
         if link.index != 0 {
-            self.recent = None;
+            self.forget_recent();
             self.mac = link.mac;
             self.mtu = u16::try_from(link.mtu).unwrap_or(u16::MAX);
         }
@@ -274,8 +280,13 @@ impl Interface {
 
     fn set_addresses(&mut self, mut addresses: Vec<Prefix>) {
         addresses.truncate(MAX_ADDRESSES);
-        self.recent = None;
+        self.forget_recent();
         self.addresses = addresses;
+    }
+
+    fn forget_recent(&mut self) {
+        self.recent = None;
+        self.recent_datagram = None;
     }
 
     /// Drops a frame for `reason`.

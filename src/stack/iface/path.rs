@@ -9,11 +9,10 @@ use crate::stack::neigh::Lookup;
 use crate::stack::route::{Prefix, Route, RouteKind};
 use crate::time::Instant;
 use crate::wire::eth::Mac;
+use crate::wire::ip::{PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::wire::template::{self, Template};
 use crate::wire::{ipv4, ipv6, tcp};
 
-/// TCP's protocol number.
-pub const PROTOCOL_TCP: u8 = 6;
 /// For how long a path that was learnt from a received frame is used before
 /// it has to be looked up.
 const LEARNT_PATH: Duration = Duration::from_secs(1);
@@ -32,8 +31,10 @@ pub enum Path {
 /// A path in use.
 #[derive(Clone, Debug)]
 pub struct Ready {
-    /// The headers below TCP.
+    /// The headers below TCP; see [`for_udp`](Self::for_udp).
     pub template: Template,
+    /// Largest IP packet, in bytes.
+    pub mtu: u16,
     /// Largest TCP payload without options, in bytes.
     pub mss: u16,
     /// The address to send from.
@@ -41,6 +42,15 @@ pub struct Ready {
     /// Ask again no later than this, when there is something to send. Until a
     /// new path is `Ready` the old one may be used.
     pub refresh: Instant,
+}
+
+impl Ready {
+    /// The same for UDP.
+    #[must_use]
+    pub fn for_udp(mut self) -> Self {
+        self.template.set_protocol(PROTOCOL_UDP);
+        self
+    }
 }
 
 /// A path before its next hop's Ethernet address is known.
@@ -200,6 +210,7 @@ impl Interface {
             };
         Some(Ready {
             template,
+            mtu,
             mss: mtu.saturating_sub(headers as u16),
             local,
             refresh,

@@ -25,6 +25,7 @@ fn icmpv4_echo_to_the_byte() {
 
 fn quoted(src: IpAddr, dst: IpAddr) -> Option<Quoted> {
     Some(Quoted {
+        datagram: None,
         protocol: PROTOCOL_TCP,
         src,
         dst,

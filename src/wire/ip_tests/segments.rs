@@ -149,3 +149,21 @@ fn the_codepoint_can_change() {
         }
     }
 }
+
+#[test]
+fn the_protocol_can_change() {
+    for v6 in [false, true] {
+        for vlan in [None, Some(7)] {
+            let mut template = Template::new(&path(v6, vlan), PROTOCOL_TCP).unwrap();
+            template.set_protocol(PROTOCOL_UDP);
+            let other = Template::new(&path(v6, vlan), PROTOCOL_UDP).unwrap();
+            let (mut out, mut expected) = ([0; 58], [0; 58]);
+            let len = template.len();
+            template.write(&mut out[..len], 30, 9);
+            other.write(&mut expected[..len], 30, 9);
+            assert_eq!(out, expected);
+            let sum = template.pseudo_sum(30).finish();
+            assert_eq!(sum, other.pseudo_sum(30).finish());
+        }
+    }
+}

@@ -98,7 +98,7 @@ proptest! {
     /// Whatever arrives is dealt with or dropped, and no frame is lost.
     #[test]
     fn nothing_that_arrives_breaks_anything(
-        which in 0usize..9,
+        which in 0usize..10,
         flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         cut in any::<prop::sample::Index>(),
         shared: bool,
@@ -113,6 +113,7 @@ proptest! {
             0 => request("10.0.0.2", B, "10.0.0.1"),
             1 => tcp_frame(A, "10.0.0.2", "10.0.0.1", b"hello"),
             2 => tcp_frame(A, "fd00::2", "fd00::1", b"hello"),
+            9 => udp_frame(A, "10.0.0.2", "10.0.0.1", b"hello"),
             3 => icmp("10.0.0.2", "10.0.0.1", A, echo4),
             4 => icmp("fd00::2", "fd00::1", A, |out| icmpv6::Message::Echo {
                 reply: false, ident: 1, seq: 2,
@@ -143,7 +144,9 @@ proptest! {
         let mut a = Host::new(config);
         a.iface.path(at(0), None, b6.into());
         match a.receive(at(0), &frame) {
-            Received::Segment(_, _, packet) => a.pool.free(packet),
+            Received::Segment(_, _, packet) | Received::Datagram(_, _, packet) => {
+                a.pool.free(packet);
+            }
             Received::Reply(desc) => {
                 prop_assert!(!shared);
                 a.pool.complete(desc);

@@ -5,14 +5,14 @@ mod neighbours;
 mod paths;
 mod reports;
 
-use super::super::icmp::ReportKind;
+use super::super::icmp::{About, ReportKind};
 use super::super::kernel::{KernelConfig, NeighbourState};
 use super::super::neigh::State;
 use super::*;
 use crate::frame::{PACKET_START, Region};
 use crate::stack::route::RouteKind;
 use crate::wire::checksum::Sum;
-use crate::wire::ip::{Parsed, parse_frame};
+use crate::wire::ip::{PROTOCOL_TCP, PROTOCOL_UDP, Parsed, parse_frame};
 use crate::wire::tcp::SeqNumber;
 use crate::wire::template::{self, Template};
 use crate::wire::{arp, eth, icmpv4, icmpv6};
@@ -209,6 +209,22 @@ fn icmp(from: &str, to: &str, dst: Mac, body: impl Fn(&mut [u8]) -> usize) -> Ve
     let len = body(&mut frame[headers.len()..]);
     headers.write(&mut frame, len, 7);
     frame.truncate(headers.len() + len);
+    frame
+}
+
+fn udp_frame(dst: Mac, from: &str, to: &str, payload: &[u8]) -> Vec<u8> {
+    let headers = headers(dst, B, ip(from), ip(to), PROTOCOL_UDP);
+    let header = udp::Header {
+        src_port: 1000,
+        dst_port: 80,
+        checksum: 0,
+    };
+    let (at, len) = (headers.len(), udp::HEADER_LEN + payload.len());
+    let mut frame = vec![0; at + udp::HEADER_LEN];
+    let pseudo = headers.pseudo_sum(len);
+    header.emit(&mut frame[at..], pseudo, payload.len(), Sum::of(payload));
+    frame.extend_from_slice(payload);
+    headers.write(&mut frame[..at], len, 7);
     frame
 }
 

@@ -129,7 +129,7 @@ fn reports_about_our_segments_are_passed_on() {
     let expected = |kind| super::Report {
         local: "10.0.0.1:1000".parse().unwrap(),
         remote: "192.0.2.9:80".parse().unwrap(),
-        seq: SeqNumber(0),
+        about: About::Segment(SeqNumber(0)),
         kind,
     };
     for (frame, kind) in [
@@ -168,6 +168,53 @@ fn reports_about_our_segments_are_passed_on() {
     }
     for mtu in [0, 1279, 1500, u32::MAX] {
         assert_eq!(a.dropped(at(0), &too_big(mtu)), DropReason::IcmpIgnored);
+    }
+}
+
+#[test]
+fn reports_about_our_packets_over_udp_are_passed_on_if_they_say_which() {
+    let mut a = Host::a();
+    // uTP's header: DATA of connection 7 with sequence number 8.
+    let mut packet = [0; 24];
+    packet[0] = 0x01;
+    packet[3] = 7;
+    packet[17] = 8;
+    let quote = udp_frame(B, "10.0.0.1", "192.0.2.9", &packet)[14..].to_vec();
+    let report = |code, mtu, quote: &[u8]| {
+        icmp("10.0.0.254", "10.0.0.1", A, |out| {
+            let message = icmpv4::Message::Unreachable {
+                code,
+                mtu,
+                quoted: None,
+            };
+            message.emit(out, quote)
+        })
+    };
+    for (frame, kind) in [
+        (report(4, 1400, &quote), ReportKind::PathMtu { mtu: 1400 }),
+        (report(3, 0, &quote[..48]), ReportKind::Unreachable),
+    ] {
+        match a.receive(at(0), &frame) {
+            Received::Report(report) => {
+                let expected = super::Report {
+                    local: "10.0.0.1:1000".parse().unwrap(),
+                    remote: "192.0.2.9:80".parse().unwrap(),
+                    about: About::Packet { id: 7, seq: 8 },
+                    kind,
+                };
+                assert_eq!(report, expected);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut other = quote.clone();
+    other[28] = 0x40; // QUIC, say
+    for frame in [
+        report(3, 0, &quote[..47]),
+        report(3, 0, &quote[..28]),
+        report(3, 0, &other),
+    ] {
+        assert_eq!(a.dropped(at(0), &frame), DropReason::IcmpIgnored);
     }
 }
 
