@@ -36,11 +36,15 @@ fn prefetch_line(_: *const u8) {}
 pub fn prefer_huge_pages<T>(memory: &mut [T]) {
     /// Below this there is hardly a whole huge page in it.
     const WORTH: usize = 8 << 20;
-    let page = rustix::param::page_size();
     let (at, len) = (memory.as_mut_ptr() as usize, size_of_val(memory));
     if len < WORTH {
         return;
     }
+    // SAFETY: it asks for a constant of the system.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let Some(page) = usize::try_from(page).ok().filter(|&page| page > 0) else {
+        return;
+    };
     let first = at.next_multiple_of(page);
     let inside = (at + len - first) / page * page;
     let start = memory

@@ -14,7 +14,7 @@ mod hints;
 mod pool;
 mod region;
 
-pub use hints::{prefer_huge_pages, prefetch};
+pub use hints::{LINE, prefer_huge_pages, prefetch};
 pub use pool::{Ledger, Pool};
 pub use region::{Backing, Region};
 

@@ -3,6 +3,7 @@
 //!
 //! Times are those of the processor: other work on the machine does not count.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,9 @@ use super::report::{Conditions, Plot, Report, Series};
 use crate::cli::failure::{Exit, Failure};
 use crate::engine::sim::{Host, Turns, World};
 use crate::engine::{Application, Context, Engine, Flow, Reason};
+use crate::frame::{LINE, prefer_huge_pages, prefetch};
 use crate::link::MemoryLink;
+use crate::stack::flow::SLOT_BUDGET;
 use crate::tcp;
 
 /// The server's ports: a client has one connection from each of its own ports
@@ -23,10 +26,13 @@ use crate::tcp;
 const PORTS: std::ops::Range<u16> = 1000..1032;
 /// Connections that are opened at once.
 const OPENING: usize = 256;
-/// Longest delay of an acknowledgement.
-const DELAYED_ACK: Duration = Duration::from_millis(2);
+/// Longest delay of an acknowledgement: as many exchanges as happen meanwhile
+/// keep a frame each at the server, which has some 4000.
+const DELAYED_ACK: Duration = Duration::from_micros(500);
 /// Bound on opening the connections of a step, in virtual time.
 const OPEN_TIME: Duration = Duration::from_secs(600);
+/// Bound on the answers to a round of requests, in virtual time.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// Virtual time for connections to come to rest.
 const REST: Duration = Duration::from_secs(12);
 
@@ -86,11 +92,18 @@ impl Application for Peer {
 
     fn readable(&mut self, cx: &mut Context<'_, ()>, flow: Flow) {
         let n = cx.recv_available(flow);
-        cx.recv_consume(flow, n);
-        if self.server.is_none() {
-            cx.send(flow, &[1]);
-        } else {
+        if self.server.is_some() {
             self.answers += 1;
+        } else if cx.send(flow, &[1]) == 0 {
+            // There is no frame: `writable` follows.
+            return;
+        }
+        cx.recv_consume(flow, n);
+    }
+
+    fn writable(&mut self, cx: &mut Context<'_, ()>, flow: Flow) {
+        if self.server.is_none() && cx.recv_available(flow) > 0 {
+            self.readable(cx, flow);
         }
     }
 
@@ -192,10 +205,10 @@ fn exchange(
     active: usize,
     at_once: usize,
     exchanges: u64,
-) -> f64 {
+) -> Result<f64, Failure> {
     let before = packets(pair);
-    let nanos = time_exchanges(pair, world, active, at_once, exchanges);
-    nanos / (packets(pair) - before) as f64
+    let nanos = time_exchanges(pair, world, active, at_once, exchanges)?;
+    Ok(nanos / (packets(pair) - before) as f64)
 }
 
 fn time_exchanges(
@@ -204,7 +217,7 @@ fn time_exchanges(
     active: usize,
     at_once: usize,
     exchanges: u64,
-) -> f64 {
+) -> Result<f64, Failure> {
     let mut random = Random(active as u64);
     let rounds = exchanges.div_ceil(at_once as u64);
     let start = processor();
@@ -215,14 +228,52 @@ fn time_exchanges(
             let part = active / at_once;
             for n in 0..at_once {
                 let which = n * part + random.below(part);
-                cx.send(app.flows[which], &[1]);
+                app.failed |= cx.send(app.flows[which], &[1]) == 0;
             }
         });
+        let end = world.now() + ANSWER_TIME;
         while client.app().answers < wanted {
             world.step(&mut [client as &mut dyn Turns, server]);
+            if client.app().failed || server.app().failed || world.now() > end {
+                let why = format!("{active} connections: requests found no answer");
+                return Err(Failure::new(Exit::Failed, why));
+            }
         }
     }
-    (processor() - start) * 1e9
+    Ok((processor() - start) * 1e9)
+}
+
+/// As much memory as a connection has.
+#[derive(Clone)]
+#[repr(align(64))]
+struct Place([u64; SLOT_BUDGET / 8]);
+
+/// Nanoseconds that it takes to use all lines of the memory of one connection
+/// of `places`, in no order, and no more than that: what the machine asks for,
+/// whatever a program does with them. `ahead` are known before.
+fn bare(places: usize, ahead: usize, times: u64) -> f64 {
+    let mut memory: Vec<Place> = Vec::with_capacity(places);
+    prefer_huge_pages(memory.spare_capacity_mut());
+    memory.resize(places, Place([0; SLOT_BUDGET / 8]));
+    let mut random = Random(places as u64);
+    let mut next = VecDeque::from_iter((0..ahead).map(|_| random.below(places)));
+    let start = processor();
+    let mut zero = 0;
+    for _ in 0..times {
+        // Nobody can tell before what comes behind it.
+        next.push_back(random.below(places) ^ zero);
+        if let Some(soon) = next.back() {
+            prefetch(&memory[*soon]);
+        }
+        let at = next.pop_front().unwrap_or(0);
+        let mut sum = 0;
+        for line in memory[at].0.chunks_mut(LINE / 8) {
+            line[0] += 1;
+            sum += line[1];
+        }
+        zero = std::hint::black_box(sum as usize);
+    }
+    (processor() - start) * 1e9 / times as f64
 }
 
 /// Resident memory of this process, in bytes.
@@ -269,14 +320,14 @@ pub fn many(args: &ManyArgs) -> Result<(), Failure> {
         fill(&mut pair, &mut world, step)?;
         if step == 1 {
             // Everything that is needed whatever the number is there now.
-            exchange(&mut pair, &mut world, 1, 1, exchanges / 10);
+            exchange(&mut pair, &mut world, 1, 1, exchanges / 10)?;
             empty = resident();
         } else {
             opened = step - before;
             time = processor() - start;
         }
         before = step;
-        let nanos = exchange(&mut pair, &mut world, step, 1, exchanges);
+        let nanos = exchange(&mut pair, &mut world, step, 1, exchanges)?;
         report.figure(
             format!("a packet, {step} connections, one exchange at a time"),
             nanos,
@@ -284,7 +335,7 @@ pub fn many(args: &ManyArgs) -> Result<(), Failure> {
         );
         alone.push((step as f64, nanos));
         if step >= at_once {
-            let nanos = exchange(&mut pair, &mut world, step, at_once, exchanges);
+            let nanos = exchange(&mut pair, &mut world, step, at_once, exchanges)?;
             let name = format!("a packet, {step} connections, {at_once} exchanges at a time");
             report.figure(name, nanos, "ns");
             batches.push((step as f64, nanos));
@@ -298,6 +349,18 @@ pub fn many(args: &ManyArgs) -> Result<(), Failure> {
         report.figure("memory of a connection at rest, each end", bytes, "bytes");
         let rate = opened as f64 / time.max(1e-9);
         report.figure("connections opened, both ends in one thread", rate, "/s");
+    }
+    drop(pair);
+    for (ahead, how) in [(0, "one at a time"), (6, "six ahead")] {
+        let [one, all] = [1, 2 * most].map(|places| bare(places, ahead, exchanges));
+        report.figure(
+            format!(
+                "the machine: memory of one of {} ends in no order, beyond that of one, {how}",
+                2 * most
+            ),
+            all - one,
+            "ns",
+        );
     }
     for (what, points) in [("one at a time", &alone), ("many at a time", &batches)] {
         if let [(fewest, first), .., (_, last)] = points[..] {
