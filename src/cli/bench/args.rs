@@ -290,6 +290,10 @@ pub struct ManyArgs {
     /// many; without it is measured, too.
     #[arg(long, default_value = "64", value_name = "N")]
     pub at_once: Count<1, 1024>,
+    /// Only the first and the last step, and that of as many connections as
+    /// have exchanges at the same time.
+    #[arg(long)]
+    pub ends: bool,
     /// Requests and answers timed in each step.
     #[arg(long, default_value = "200000", value_name = "N")]
     pub exchanges: Count<1000, 100_000_000>,
