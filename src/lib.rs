@@ -1,9 +1,9 @@
 //! Kernel-bypass TCP and file transfer over AF_XDP.
 //!
 //! Dependencies between the modules point one way:
-//! `time`, `wire`, `frame` <- `tcp`, `congestion` <- `stack` <- `engine` ->
-//! `link` -> `xdp`; `transfer` and `cli` sit on top. `docs/architecture.md`
-//! tells what each is for.
+//! `time`, `wire`, `frame` <- `transport` <- `tcp`, `utp`, `congestion` <-
+//! `stack` <- `engine` -> `link` -> `xdp`; `transfer` and `cli` sit on top.
+//! `docs/architecture.md` tells what each is for.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -20,6 +20,8 @@ mod sync;
 pub mod tcp;
 pub mod time;
 pub mod transfer;
+pub mod transport;
+pub mod utp;
 pub mod wire;
 #[allow(unsafe_code)]
 pub mod xdp;

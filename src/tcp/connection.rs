@@ -14,7 +14,7 @@ use super::recv::Receive;
 use super::rtt::Rtt;
 use super::send::Send;
 use super::timers::{Timer, Timers};
-use super::{Config, Event, Reason, State};
+use super::{Config, Event, Ports, Reason, State};
 use crate::congestion::Controller;
 use crate::frame::{Packet, Pool};
 use crate::time::Instant;
@@ -36,15 +36,6 @@ const QUICK_ACKS: u8 = 16;
 /// 3.7.1, MUST-15).
 pub(super) const fn default_mss(ipv6: bool) -> u16 {
     if ipv6 { 1220 } else { DEFAULT_MSS }
-}
-
-/// Ports of the two ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub struct Ports {
-    /// Ours.
-    pub local: u16,
-    /// The peer's.
-    pub remote: u16,
 }
 
 /// What a connection has to be told when it begins.

@@ -5,8 +5,8 @@
 use std::collections::VecDeque;
 
 use super::check::hold;
-use super::recv::{COMPACT, append, fits};
 use crate::frame::{Packet, Pool};
+use crate::transport::inbox::{COMPACT, append, fits};
 use crate::wire::tcp::{SackBlocks, SeqNumber};
 
 /// Ranges remembered in the order of their arrival, for the order of SACK

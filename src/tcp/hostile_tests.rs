@@ -302,7 +302,7 @@ fn a_path_that_shrinks_leaves_frames_to_receive_with() {
     let mut p = Pair::connected(Config::default(), Config::default());
     p.a.to_send = pattern(3_000_000);
     p.run_until(Duration::from_secs(20), |p| p.b.received.len() > 2_000_000);
-    let reserve = super::send::reserve_of_parts(&p.a.pool);
+    let reserve = crate::transport::share::reserve_of_parts(&p.a.pool);
     let mut others = Vec::new();
     while p.a.pool.available() > reserve + 20 {
         others.extend(p.a.pool.alloc());
@@ -347,7 +347,10 @@ fn segments_that_go_in_parts_do_not_go_one_at_a_time() {
     p.settle();
     let now = p.now;
     let una = p.a.c().snd.una;
-    assert_eq!(p.a.pool.available(), super::send::reserve(&p.a.pool));
+    assert_eq!(
+        p.a.pool.available(),
+        crate::transport::share::reserve(&p.a.pool)
+    );
     p.a.c().handle_path_mtu(now, 300, una);
     p.swallow.clear();
     // A part for each round trip would take 12 s.
@@ -365,7 +368,7 @@ fn segments_that_go_in_parts_do_not_go_one_at_a_time() {
 fn frames_of_ones_own_are_waited_for_without_asking() {
     let mut p = Pair::connected(Config::default(), Config::default());
     p.a.to_send = pattern(100_000);
-    let reserve = super::send::reserve_of_parts(&p.a.pool);
+    let reserve = crate::transport::share::reserve_of_parts(&p.a.pool);
     p.settle();
     let mut others = Vec::new();
     while p.a.pool.available() > reserve {
@@ -405,7 +408,7 @@ fn frames_for_a_small_window_are_waited_for_without_asking() {
         p.swallow = (0..10_000).map(|n| (true, n)).collect();
         p.a.to_send = pattern(20_000);
         p.settle();
-        let reserve = super::send::reserve_of_parts(&p.a.pool);
+        let reserve = crate::transport::share::reserve_of_parts(&p.a.pool);
         let mut others = Vec::new();
         while p.a.pool.available() > reserve + extra {
             others.extend(p.a.pool.alloc());

@@ -26,7 +26,6 @@ mod recv;
 pub mod reset;
 mod rtt;
 mod send;
-mod share;
 mod stretch;
 mod timeout;
 mod timers;
@@ -35,17 +34,15 @@ mod tune;
 mod undo;
 mod user;
 
-use std::fmt;
-
 pub use config::Config;
-pub use connection::{Connection, Ports, Setup};
+pub use connection::{Connection, Setup};
 pub use counters::Counters;
 pub use ecn::Ecn;
 pub use info::{CaState, Info};
 pub use output::write_bare;
 pub use pmtu::MtuProbing;
-pub use send::reserve;
-pub use share::is_short;
+
+pub use crate::transport::{Event, Ports, Reason, is_short, reserve};
 
 /// State of a connection (RFC 9293 section 3.3.2). LISTEN is not one of a
 /// connection here: listeners live in the stack.
@@ -85,53 +82,6 @@ impl State {
     }
 }
 
-/// Why a connection ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum Reason {
-    /// Both directions were closed in order.
-    Finished,
-    /// The peer reset it.
-    Reset,
-    /// The peer refused it: a reset in answer to our SYN.
-    Refused,
-    /// No answer within the configured time.
-    TimedOut,
-    /// The network answered that the peer cannot be reached.
-    Unreachable,
-    /// The application aborted it.
-    Aborted,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Finished => "finished",
-            Self::Reset => "connection reset by peer",
-            Self::Refused => "connection refused",
-            Self::TimedOut => "connection timed out",
-            Self::Unreachable => "peer unreachable",
-            Self::Aborted => "aborted",
-        })
-    }
-}
-
-/// Something that the application wants to know.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// The handshake is complete.
-    Connected,
-    /// More payload waits.
-    Readable,
-    /// There is room again after the application was refused some.
-    Writable,
-    /// The peer's stream has ended; what came before it is readable.
-    PeerClosed,
-    /// It is over. Delivered once: after [`Reason::Finished`] not before
-    /// everything received has been read; the connection may remain in
-    /// TIME-WAIT.
-    Closed(Reason),
-}
-
 #[cfg(test)]
 mod arrival_tests;
 #[cfg(test)]
@@ -158,6 +108,8 @@ mod rfc6298_tests;
 mod rfc7323_tests;
 #[cfg(test)]
 mod rfc9293_tests;
+#[cfg(test)]
+mod share_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

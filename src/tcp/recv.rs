@@ -2,20 +2,12 @@
 //! application, and the window that bounds it and what waits out of order
 //! ([`Early`]).
 
-use std::collections::VecDeque;
-
 use super::check::hold;
 use super::early::{Early, Range};
-use super::share;
 use crate::frame::{Packet, Pool};
+use crate::transport::inbox::{COMPACT, INITIAL_BUFFER, Inbox, clamp_buffer};
+use crate::transport::share;
 use crate::wire::tcp::{SackBlocks, SeqNumber};
-
-/// Payloads up to this many bytes are copied behind the last waiting packet
-/// if there is room, so that small segments cannot pin a chunk each.
-pub(super) const COMPACT: usize = 512;
-/// Where the receive buffer begins; it doubles each time the application has
-/// drained it once, up to the configured size.
-const INITIAL_BUFFER: u32 = 128 << 10;
 
 /// What became of a segment's payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,45 +32,13 @@ pub struct Receive {
     adv: SeqNumber,
     /// Shift of the window field that we send (RFC 7323 section 2.2).
     pub scale: u8,
-    buffer: u32,
-    buffer_max: u32,
-    drained: u32,
-    ready: VecDeque<Packet>,
-    ready_bytes: u32,
-    /// Bytes that the application has taken and not released.
-    taken: u32,
-    /// The frames that those were in, once some are released about.
-    taken_frames: u32,
+    inbox: Inbox,
     /// Bytes from `nxt` that the engine's frames allow to promise.
     room: u32,
     /// There once something has arrived out of order, until [`trim`](Self::trim).
     early: Option<Box<Early>>,
     /// The duplicate to report first (RFC 2883).
     duplicate: Option<Range>,
-}
-
-/// Whether `len` bytes fit behind those of `packet`.
-pub(super) fn fits(packet: &Packet, len: usize, pool: &Pool) -> bool {
-    packet.start() + packet.len() + len <= pool.region().chunk_size() as usize
-}
-
-/// Copies `packet` behind `last`, and frees it.
-pub(super) fn append(last: &mut Packet, packet: Packet, pool: &mut Pool) {
-    let (start, old, len) = (last.start() as u16, last.len(), packet.len());
-    last.set_range(start, (old + len) as u16);
-    pool.bytes_mut(last)[old..].copy_from_slice(pool.bytes(&packet));
-    pool.count_copy(len);
-    pool.free(packet);
-}
-
-const fn clamp_buffer(buffer: u32) -> u32 {
-    if buffer < 2048 {
-        2048
-    } else if buffer > 1 << 30 {
-        1 << 30
-    } else {
-        buffer
-    }
 }
 
 /// The window shift that `buffer` bytes need: at most 14 (RFC 7323 section
@@ -96,19 +56,12 @@ pub fn syn_window(buffer: u32) -> u16 {
 
 impl Receive {
     pub fn new(buffer: u32, scaling: bool) -> Self {
-        let buffer_max = clamp_buffer(buffer);
         let scale = if scaling { window_shift(buffer) } else { 0 };
         Self {
             nxt: SeqNumber(0),
             adv: SeqNumber(0),
             scale,
-            buffer: INITIAL_BUFFER.min(buffer_max),
-            buffer_max,
-            drained: 0,
-            ready: VecDeque::new(),
-            ready_bytes: 0,
-            taken: 0,
-            taken_frames: 0,
+            inbox: Inbox::new(buffer),
             room: u32::MAX,
             early: None,
             duplicate: None,
@@ -124,16 +77,17 @@ impl Receive {
     /// The peer does not scale windows.
     pub fn without_scaling(&mut self) {
         self.scale = 0;
-        self.buffer_max = self.buffer_max.min(0xffff);
-        self.buffer = self.buffer.min(self.buffer_max);
+        let inbox = &mut self.inbox;
+        inbox.buffer_max = inbox.buffer_max.min(0xffff);
+        inbox.buffer = inbox.buffer.min(inbox.buffer_max);
     }
 
     /// Another size of buffer, at once. The shift of the window field stays,
     /// so it may be more than can be told.
     pub fn set_buffer(&mut self, buffer: u32) {
         let most = u32::from(u16::MAX) << self.scale;
-        self.buffer_max = clamp_buffer(buffer).min(most);
-        self.buffer = self.buffer_max;
+        self.inbox.buffer_max = clamp_buffer(buffer).min(most);
+        self.inbox.buffer = self.inbox.buffer_max;
     }
 
     /// RCV.WND: bytes from `nxt` to the advertised edge.
@@ -144,19 +98,13 @@ impl Receive {
     /// Frames that wait for the application, in order or not, or that it has
     /// taken.
     fn frames(&self) -> usize {
-        self.ready.len() + self.early_len() + self.taken_frames as usize
+        self.inbox.frames() + self.early_len()
     }
 
     /// Packets that wait out of order.
     #[inline]
     fn early_len(&self) -> usize {
         self.early.as_ref().map_or(0, |e| e.len())
-    }
-
-    /// Bytes that the application has not given back.
-    #[inline]
-    const fn held(&self) -> u32 {
-        self.ready_bytes.saturating_add(self.taken)
     }
 
     /// Looks at how many frames are left, for windows to be offered until the
@@ -171,10 +119,10 @@ impl Receive {
     /// The edge that the free buffer and the engine's frames would allow, if
     /// that is further right.
     fn offer(&self, mss: u32) -> SeqNumber {
-        let free = self.buffer.saturating_sub(self.held());
+        let free = self.inbox.buffer.saturating_sub(self.inbox.held());
         let edge = self.nxt + free.min(self.room);
         // Receiver's silly-window avoidance, RFC 9293 section 3.8.6.2.2.
-        let step = mss.min(self.buffer / 2);
+        let step = mss.min(self.inbox.buffer / 2);
         if edge.distance(self.adv) >= step as i32 {
             edge
         } else {
@@ -191,11 +139,11 @@ impl Receive {
         // down where each rounding would let a peer in further although
         // nothing is read (RFC 7323 section 2.4 allows for that). What was
         // promised stays acceptable.
-        let held = u64::from(self.held());
+        let held = u64::from(self.inbox.held());
         let unit = (1u64 << scale) - 1;
         let window = u64::from(self.window());
         let overdrawn =
-            held + window > u64::from(self.buffer) + unit || window > u64::from(self.room);
+            held + window > u64::from(self.inbox.buffer) + unit || window > u64::from(self.room);
         let up = if overdrawn { 0 } else { unit };
         let field = (window + up) >> scale;
         let field = u16::try_from(field).unwrap_or(u16::MAX);
@@ -289,13 +237,8 @@ impl Receive {
     #[inline]
     fn make_room(&mut self, len: usize, pool: &mut Pool) -> bool {
         share::may_keep(self.frames(), pool)
-            || self.fits_last(len, pool)
+            || self.inbox.fits_last(len, pool)
             || self.early.as_mut().is_some_and(|e| e.drop_last(pool))
-    }
-
-    /// Whether `len` bytes can be copied behind the last waiting packet.
-    fn fits_last(&self, len: usize, pool: &Pool) -> bool {
-        self.ready.back().is_some_and(|p| fits(p, len, pool))
     }
 
     /// Bound of the out-of-order queue in packets: attackers may send one
@@ -303,8 +246,12 @@ impl Receive {
     const fn early_limit(&self) -> usize {
         // A window of 536-byte segments has to fit at the start; later the
         // configured buffer bounds it.
-        let (now, most) = (self.buffer as usize / 512, self.buffer_max as usize / 1024);
-        16 + if now < most { now } else { most }
+        let (now, most) = (self.inbox.buffer / 512, self.inbox.buffer_max / 1024);
+        16 + if now < most {
+            now as usize
+        } else {
+            most as usize
+        }
     }
 
     /// Part of `left..right` may wait out of order already: the first such part
@@ -323,19 +270,9 @@ impl Receive {
     }
 
     fn deliver(&mut self, packet: Packet, pool: &mut Pool) {
-        let len = packet.len();
-        self.nxt += len as u32;
-        self.ready_bytes += len as u32;
-        let copy = len <= COMPACT || share::is_tight(self.frames(), pool);
-        if let Some(last) = self.ready.back_mut()
-            && copy
-            && fits(last, len, pool)
-        {
-            append(last, packet, pool);
-            return;
-        }
-        pool.unread_now(&packet);
-        self.ready.push_back(packet);
+        self.nxt += packet.len() as u32;
+        let frames = self.frames();
+        self.inbox.push(packet, frames, pool);
     }
 
     /// Moves what `nxt` has reached from the out-of-order queue.
@@ -374,67 +311,29 @@ impl Receive {
 
     /// First waiting bytes.
     pub fn chunk<'a>(&'a self, pool: &'a Pool) -> Option<&'a [u8]> {
-        self.ready.front().map(|p| pool.bytes(p))
+        self.inbox.chunk(pool)
     }
 
     /// Bytes that wait for the application.
     pub const fn available(&self) -> usize {
-        self.ready_bytes as usize
+        self.inbox.available()
     }
 
     /// Drops the first `n` waiting bytes. Answers the last packet that became
     /// free, for the acknowledgement to be written into.
     pub fn consume(&mut self, n: usize, pool: &mut Pool) -> Option<Packet> {
-        let mut left = n.min(self.ready_bytes as usize);
-        self.ready_bytes -= left as u32;
-        self.drain(left);
-        let mut spare: Option<Packet> = None;
-        while let Some(first) = self.ready.front_mut() {
-            if first.len() > left {
-                first.advance(left);
-                break;
-            }
-            left -= first.len();
-            if let Some(p) = self.ready.pop_front() {
-                pool.read(&p);
-                if let Some(old) = spare.replace(p) {
-                    pool.free(old);
-                }
-            }
-            if left == 0 {
-                break;
-            }
-        }
-        spare
+        self.inbox.consume(n, pool)
     }
 
     /// Moves the first waiting packet to the application; its bytes go on
     /// using up the window until [`release`](Self::release).
     pub fn take(&mut self) -> Option<Packet> {
-        let packet = self.ready.pop_front()?;
-        self.ready_bytes -= packet.len() as u32;
-        self.taken += packet.len() as u32;
-        self.taken_frames += 1;
-        Some(packet)
+        self.inbox.take()
     }
 
     /// The application is done with `n` bytes that it took.
     pub fn release(&mut self, n: usize) {
-        let n = n.min(self.taken as usize) as u32;
-        if n > 0 {
-            let (left, all) = (u64::from(self.taken - n), u64::from(self.taken));
-            self.taken_frames = (u64::from(self.taken_frames) * left).div_ceil(all) as u32;
-        }
-        self.taken -= n;
-        self.drain(n as usize);
-    }
-
-    fn drain(&mut self, n: usize) {
-        self.drained = self.drained.saturating_add(n as u32);
-        if self.drained >= self.buffer && self.buffer < self.buffer_max {
-            self.drained = 0;
-            self.buffer = self.buffer.saturating_mul(2).min(self.buffer_max);
-        }
+        self.inbox.release(n);
     }
 
     /// Whether packets wait out of order.
@@ -449,14 +348,14 @@ impl Receive {
 
     /// The first rule that does not hold of the queues and the window.
     pub fn check(&self) -> Result<(), &'static str> {
-        let ready: usize = self.ready.iter().map(Packet::len).sum();
-        hold!(ready == self.available(), "bytes that wait add up");
+        let ready = self.available();
+        hold!(self.inbox.adds_up(), "bytes that wait add up");
         // What was promised with a larger unit may still come.
-        let room = u64::from(self.buffer_max) + (2 << self.scale) + u64::from(u16::MAX);
-        let held = u64::from(self.held()) + u64::from(self.window());
+        let room = u64::from(self.inbox.buffer_max) + (2 << self.scale) + u64::from(u16::MAX);
+        let held = u64::from(self.inbox.held()) + u64::from(self.window());
         hold!(held <= room, "what waits and may come fits the buffer");
         hold!(
-            self.ready.len() <= 4 + ready / (COMPACT / 2),
+            self.inbox.packets() <= 4 + ready / (COMPACT / 2),
             "small payloads do not pin a frame each"
         );
         hold!(
@@ -487,23 +386,17 @@ impl Receive {
     /// Frees everything.
     pub fn clear(&mut self, pool: &mut Pool) {
         self.forget_early(pool);
-        for p in self.ready.drain(..) {
-            pool.free(p);
-        }
-        self.ready_bytes = 0;
+        self.inbox.clear(pool);
     }
 
     /// Whether memory is kept for packets of which there are none.
     pub fn has_slack(&self) -> bool {
-        (self.ready.capacity() > 0 && self.ready.is_empty())
-            || self.early.as_ref().is_some_and(|e| e.is_empty())
+        self.inbox.has_slack() || self.early.as_ref().is_some_and(|e| e.is_empty())
     }
 
     /// Gives that memory back.
     pub fn trim(&mut self) {
-        if self.ready.is_empty() {
-            self.ready = VecDeque::new();
-        }
+        self.inbox.trim();
         self.early.take_if(|e| e.is_empty());
     }
 }

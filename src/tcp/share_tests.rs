@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-use super::*;
-use crate::frame::{PACKET_START, Packet, Region};
+use crate::frame::{PACKET_START, Packet, Pool, Region};
 use crate::tcp::recv::{Receive, Received};
 use crate::tcp::testing::{Pair, pattern};
 use crate::tcp::{Config, Event};
+use crate::transport::share::*;
 use crate::wire::tcp::SeqNumber;
 
 const FULL: u32 = 1448;
@@ -104,7 +104,7 @@ fn who_sends_much_leaves_receiving_its_part() {
 #[test]
 fn a_pool_full_of_what_is_sent_still_takes_a_segment() {
     for chunks in [16, 17, 24, 31, 33, 63, 64, 100, 256] {
-        for reserve in [crate::tcp::reserve, crate::tcp::send::reserve_of_parts] {
+        for reserve in [reserve, reserve_of_parts] {
             let mut pool = Pool::new(Region::anonymous(chunks, 2048));
             let queue: Vec<_> = std::iter::from_fn(|| {
                 let packet = pool.alloc_above(reserve(&pool))?;

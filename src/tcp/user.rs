@@ -5,6 +5,7 @@ use super::timers::Timer;
 use super::{Reason, State};
 use crate::frame::{PACKET_START, Packet, Pool};
 use crate::time::Instant;
+use crate::transport::reserve;
 use crate::wire::checksum::{Sum, copy_and_sum};
 
 /// The send buffer never limits below this, in bytes.
@@ -172,7 +173,7 @@ impl Connection {
 
     /// A frame whose range is room for the payload of one full segment.
     fn payload_frame(&self, pool: &mut Pool) -> Option<Packet> {
-        let mut packet = pool.alloc_above(super::send::reserve(pool))?;
+        let mut packet = pool.alloc_above(reserve(pool))?;
         packet.set_range(self.payload_start(), self.snd.mss);
         Some(packet)
     }

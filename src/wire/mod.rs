@@ -20,6 +20,7 @@ pub mod quoted;
 pub mod tcp;
 pub mod template;
 pub mod udp;
+pub mod utp;
 
 use std::ops::Range;
 

@@ -203,6 +203,22 @@ impl Template {
         ip[4..6].copy_from_slice(&(l4_len as u16).to_be_bytes());
     }
 
+    /// Has routers cut the packet whose headers have just been written to
+    /// `out` where it is too long, instead of dropping it (RFC 791). IPv6 has
+    /// no such thing.
+    ///
+    /// # Panics
+    /// When `out` is shorter than [`len`](Self::len).
+    pub fn allow_fragments(&self, out: &mut [u8]) {
+        if !self.v6 {
+            let ip = &mut out[self.eth_len()..self.len()];
+            ip[6] &= !0x40;
+            ip[10..12].fill(0);
+            let checksum = Sum::of(ip).finish();
+            ip[10..12].copy_from_slice(&checksum.to_be_bytes());
+        }
+    }
+
     /// The sum of the pseudo-header of an `l4_len`-byte transport segment.
     #[inline]
     pub fn pseudo_sum(&self, l4_len: usize) -> Sum {

@@ -116,20 +116,6 @@ pub struct Send {
 /// takes, and a turn's share of a connection.
 const MAX_GLUED: usize = 16;
 
-/// Frames that sending leaves to receiving: without them no acknowledgement
-/// could come in, and nothing sent would ever be freed.
-pub fn reserve(pool: &Pool) -> usize {
-    (pool.region().chunks() as usize / 8).max(2)
-}
-
-/// Frames that the parts of segments leave to receiving. Fewer than
-/// applications leave: these would take each frame as it comes free, and a
-/// window of segments that have become too large would leave one at a time.
-/// Two at least, here as there: one for what arrives, one for its answer.
-pub fn reserve_of_parts(pool: &Pool) -> usize {
-    (pool.region().chunks() as usize / 16).max(2)
-}
-
 impl Send {
     pub fn new(iss: SeqNumber, mss: u16) -> Self {
         Self {

@@ -1,8 +1,9 @@
 //! Segments made smaller, larger, or fit for longer headers: when the path or
 //! the peer's window changes.
 
-use super::{Segment, Send, reserve, reserve_of_parts};
+use super::{Segment, Send};
 use crate::frame::{PACKET_START, Pool};
+use crate::transport::share::{reserve, reserve_of_parts};
 use crate::wire::checksum::Sum;
 
 impl Send {

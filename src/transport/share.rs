@@ -45,7 +45,7 @@ pub fn may_keep(own: usize, pool: &Pool) -> bool {
 /// segment at a time, however small the pool: were it not, two ends that both
 /// send would wait for each other's acknowledgement for ever.
 #[cold]
-fn may_exceed(pool: &Pool) -> bool {
+pub fn may_exceed(pool: &Pool) -> bool {
     let most = pool.unlent() / 2 + pool.unlent() / 8;
     pool.unread() < most && pool.available() >= floor(pool)
 }
@@ -78,6 +78,17 @@ pub fn is_short(pool: &Pool) -> bool {
     left(pool) == 0 && pool.unread() > 0
 }
 
-#[cfg(test)]
-#[path = "share_tests.rs"]
-mod tests;
+/// Frames that sending leaves to receiving: without them no acknowledgement
+/// could come in, and nothing sent would ever be freed.
+#[must_use]
+pub fn reserve(pool: &Pool) -> usize {
+    (pool.region().chunks() as usize / 8).max(2)
+}
+
+/// Frames that the parts of what was sent leave to receiving. Fewer than
+/// applications leave: these would take each frame as it comes free, and a
+/// window of segments that have become too large would leave one at a time.
+/// Two at least, here as there: one for what arrives, one for its answer.
+pub fn reserve_of_parts(pool: &Pool) -> usize {
+    (pool.region().chunks() as usize / 16).max(2)
+}

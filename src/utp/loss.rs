@@ -1,0 +1,51 @@
+//! Losses, and what they cost.
+
+use super::connection::Connection;
+use crate::frame::Pool;
+use crate::time::Instant;
+
+impl Connection {
+    /// Finds lost what three packets that were sent later have overtaken. The
+    /// window goes down for that at most once in a round trip, and not for a
+    /// probe: that was lost for its size.
+    pub(super) fn find_losses(&mut self, now: Instant, in_flight: u32) {
+        if self.snd.is_plain() {
+            return;
+        }
+        let mtu = &mut self.mtu;
+        let mut others = self.recovery.duplicates >= 3 && self.snd.lost_count() > 0;
+        self.snd.judge(|seq| others |= !mtu.lost(seq));
+        if others && self.recovery.point.is_none() {
+            self.counters.recoveries += 1;
+            self.recovery.point = Some(self.snd.nxt());
+            self.recovery.by_timeout = false;
+            let target = self.cc.on_congestion(now, in_flight);
+            self.cc.set_cwnd(target);
+        }
+    }
+
+    /// Packets carry up to `size` bytes of payload from now on.
+    pub(super) fn use_size(&mut self, size: u16) {
+        let size = size.min(self.mtu.most()).max(1);
+        if size != self.snd.mss {
+            self.snd.mss = size;
+            self.cc.set_smss(u32::from(size));
+            self.tell_room();
+        }
+    }
+
+    /// The path takes no packets with more than `payload` bytes, as a router
+    /// has reported: those not yet sent become smaller. Others may be cut on
+    /// the way.
+    pub fn limit_payload(&mut self, payload: u16, _pool: &mut Pool) {
+        if self.mtu.limit(payload.max(1)) {
+            self.use_size(self.mtu.size());
+        }
+    }
+
+    /// Largest payload of a packet that the path is believed to take.
+    #[must_use]
+    pub const fn longest_payload(&self) -> u16 {
+        self.mtu.size()
+    }
+}

@@ -1,0 +1,505 @@
+//! What a connection sends next.
+
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::early::MAX_SACK;
+use super::timers::Timer;
+use super::{Ports, State};
+use crate::frame::{PACKET_START, Packet, Pool, TxDesc};
+use crate::time::Instant;
+use crate::wire::checksum::Sum;
+use crate::wire::template::Template;
+use crate::wire::udp;
+use crate::wire::utp::{
+    EXTENSION_BITS, Extension, HEADER_LEN, Header, Kind, MAX_EXTENSION, SELECTIVE_ACK, SeqNr,
+};
+
+/// Bytes of UDP and uTP headers before the payload, without extensions.
+pub const HEADERS: usize = udp::HEADER_LEN + HEADER_LEN;
+
+/// How soon to try again when a frame is missing or with the kernel.
+const RETRY: Duration = Duration::from_micros(500);
+/// Packets that follow a probe of the path's size, so that its loss is found
+/// without a time-out.
+const FOLLOWERS: usize = 3;
+/// Extensions that pad a packet, at most.
+const PADDINGS: usize = 40;
+/// An extension that libutp lets come first, and its length.
+const FIRST_PADDING: usize = 8;
+
+impl Connection {
+    /// The next packet to send, if there is one: call until `None`.
+    ///
+    /// Acknowledgements come last, so that one answers everything handled
+    /// since the last call, and ride on data where they can.
+    pub fn poll_transmit(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        template: &Template,
+    ) -> Option<TxDesc> {
+        let sent = self.next_packet(now, pool, template);
+        if sent.is_some() {
+            self.counters.packets_sent += 1;
+        } else {
+            self.free_spare(pool);
+            if std::mem::take(&mut self.pending.sent_new) {
+                // What is sent makes room among what is not.
+                self.tell_room();
+            }
+        }
+        sent
+    }
+
+    fn next_packet(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
+        // What finds no frame stays pending, and is tried again.
+        if self.pending.reset {
+            let desc = self.emit_bare(now, pool, t, Kind::Reset, self.snd.nxt())?;
+            self.pending.reset = false;
+            return Some(desc);
+        }
+        match self.state {
+            State::Closed => {
+                self.timers.stop_all(); // one may be left from a missing frame
+                return None;
+            }
+            State::SynSent => return self.send_syn(now, pool, t),
+            State::SynReceived => {
+                if !self.ack.now {
+                    return None;
+                }
+                return self.emit_bare(now, pool, t, Kind::State, self.isn);
+            }
+            _ => {}
+        }
+        if let Some(desc) = self.send_data(now, pool, t) {
+            return Some(desc);
+        }
+        if self.pending.keepalive {
+            // As libutp: an acknowledgement of what was acknowledged before.
+            self.rcv.nxt = self.rcv.nxt.minus(1);
+            let desc = self.emit_bare(now, pool, t, Kind::State, self.snd.nxt());
+            self.rcv.nxt = self.rcv.nxt.plus(1);
+            self.pending.keepalive = desc.is_none();
+            self.counters.keepalives += u64::from(desc.is_some());
+            return desc;
+        }
+        if self.ack_due() && !self.ack_may_wait() {
+            return self.emit_bare(now, pool, t, Kind::State, self.snd.nxt());
+        }
+        None
+    }
+
+    fn send_syn(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
+        if !self.pending.syn {
+            return None;
+        }
+        self.rcv.note_room(self.payload_of_chunk(), pool);
+        let desc = self.emit_bare(now, pool, t, Kind::Syn, self.isn)?;
+        self.pending.syn = false;
+        let wait = self.config.syn_timeout * (1 << self.syns.min(16));
+        self.timers.set(Timer::Rto, now + wait);
+        self.syns = self.syns.saturating_add(1);
+        self.last_sent_at = now;
+        Some(desc)
+    }
+
+    fn send_data(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
+        if let Some(i) = self.snd.next_lost() {
+            let len = self.snd.get(i).map_or(0, |s| u32::from(s.len));
+            let in_flight = self.snd.in_flight();
+            let fits = in_flight.saturating_add(len) <= self.cc.cwnd() || in_flight == 0;
+            if fits || (i == 0 && self.pending.first_again) {
+                let desc = self.send_segment(now, i, pool, t)?;
+                self.pending.first_again = false;
+                return Some(desc);
+            }
+            return None;
+        }
+        self.send_new(now, pool, t)
+    }
+
+    /// New data, as far as the peer's window, the congestion window and the
+    /// sequence numbers allow.
+    fn send_new(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
+        let i = self.snd.sent_count();
+        if i >= usize::from(self.max_packets()) {
+            return None;
+        }
+        let mss = self.snd.mss;
+        let s = self.snd.next_unsent()?;
+        if s.len > mss {
+            // The path has become narrower since it was queued.
+            if !self.snd.split(i, mss, pool) {
+                self.timers.set(Timer::Retry, now + RETRY);
+                return None;
+            }
+        } else if s.len > 0 && s.len <= mss / 2 {
+            self.snd.fill(i, mss, pool);
+        }
+        let s = self.snd.next_unsent()?;
+        let len = u32::from(s.len);
+        let outstanding = self.snd.outstanding();
+        let edge = self.snd.wnd;
+        if outstanding.saturating_add(len) > edge && len > 0 {
+            return self.send_into_small_window(now, i, pool, t);
+        }
+        if len < u32::from(mss) && len > 0 && self.snd.is_last(i) && self.holds_back(now) {
+            return None;
+        }
+        let in_flight = self.snd.in_flight();
+        if in_flight.saturating_add(len) > self.cc.cwnd() && in_flight > 0 {
+            self.cwnd_limited = Some(self.snd.nxt());
+            return None;
+        }
+        self.timers.stop(Timer::Persist);
+        self.pending.force = false;
+        if outstanding == 0 {
+            self.cc.on_idle(now.since(self.last_sent_at), self.rto());
+        }
+        if let Some(desc) = self.send_probe(now, i, pool, t) {
+            return Some(desc);
+        }
+        self.send_segment(now, i, pool, t)
+    }
+
+    /// The next packet does not fit the peer's window: part of it goes if
+    /// nothing else will open that, and one goes after a while however small
+    /// it is.
+    fn send_into_small_window(
+        &mut self,
+        now: Instant,
+        i: usize,
+        pool: &mut Pool,
+        t: &Template,
+    ) -> Option<TxDesc> {
+        if self.snd.outstanding() > 0 {
+            return None;
+        }
+        let wnd = self.snd.wnd;
+        let forced = self.pending.force;
+        if wnd >= u32::from(self.snd.mss).div_ceil(2) || forced {
+            if wnd > 0 && !forced && !self.snd.split(i, wnd.min(0xffff) as u16, pool) {
+                self.timers.set(Timer::Retry, now + RETRY);
+                return None;
+            }
+            let desc = self.send_segment(now, i, pool, t);
+            if desc.is_some() {
+                self.counters.window_probes += u64::from(forced);
+                self.pending.force = false;
+                self.timers.stop(Timer::Persist);
+            }
+            return desc;
+        }
+        if !self.timers.is_set(Timer::Persist) {
+            self.timers
+                .set(Timer::Persist, now + self.config.window_probe);
+        }
+        None
+    }
+
+    /// Sends packet `i` of the queue, for the first time or again: its payload
+    /// stands where it is.
+    fn send_segment(
+        &mut self,
+        now: Instant,
+        i: usize,
+        pool: &mut Pool,
+        t: &Template,
+    ) -> Option<TxDesc> {
+        let s = self.snd.get(i)?;
+        let (len, fin, sum, again) = (usize::from(s.len), s.fin, s.sum, s.sent > 0);
+        let seq = self.snd.una.plus(i as u16);
+        if fin {
+            let desc = self.emit_bare(now, pool, t, Kind::Fin, seq)?;
+            if !again {
+                self.fin_answers = self.rcv.is_over();
+            }
+            self.sent_segment(now, i, again);
+            return Some(desc);
+        }
+        // What does not fit beside the payload goes in a packet of its own.
+        let mut bits = [0; MAX_SACK];
+        let most = usize::from(self.snd.mss).saturating_sub(len);
+        let reports = self.rcv.has_sack();
+        let n = if reports { self.rcv.sack(&mut bits) } else { 0 };
+        let sack = [Extension {
+            id: SELECTIVE_ACK,
+            bytes: &bits[..n],
+        }];
+        let extensions = if n > 0 && n + 2 <= most {
+            &sack[..]
+        } else {
+            &[]
+        };
+        let below = t.len();
+        let headers = below + udp::HEADER_LEN + Header::emit_len(extensions);
+        let ident = self.next_ident();
+        let header = self.header(now, Kind::Data, seq);
+        let held = self.snd.get(i)?.held.as_ref()?;
+        if held.len() != headers + len && !self.snd.fit_headers(i, headers, pool) {
+            self.timers.set(Timer::Retry, now + RETRY);
+            return None;
+        }
+        let ports = self.ports;
+        // Too long for the path as it is now: better in parts than never.
+        let cut = again && len > usize::from(self.mtu.size());
+        let held = self.snd.get_mut(i)?.held.as_mut()?;
+        let Some(bytes) = pool.held_mut(held) else {
+            self.timers.set(Timer::Retry, now + RETRY);
+            return None;
+        };
+        write(bytes, t, ports, &header, extensions, ident, len, sum);
+        if cut {
+            t.allow_fragments(bytes);
+        }
+        let desc = pool.transmit_held(held)?;
+        self.sent_segment(now, i, again);
+        if !reports || !extensions.is_empty() {
+            self.acknowledged();
+        }
+        Some(desc)
+    }
+
+    /// Sends unsent packet `i` padded to the size that is to be tried, if one
+    /// is: a copy, for the packet itself may have to go again without.
+    fn send_probe(
+        &mut self,
+        now: Instant,
+        i: usize,
+        pool: &mut Pool,
+        t: &Template,
+    ) -> Option<TxDesc> {
+        let size = self.mtu.next()?;
+        let s = self.snd.get(i)?;
+        let (len, sum) = (usize::from(s.len), s.sum);
+        let padding = usize::from(size).checked_sub(len)?;
+        let following = FOLLOWERS as u32 * u32::from(self.snd.mss);
+        let needed = u32::from(size) + following;
+        let room = self.cc.cwnd().saturating_sub(self.snd.in_flight());
+        let window = self.snd.wnd.saturating_sub(self.snd.outstanding());
+        if len == 0
+            || padding < FIRST_PADDING + 4
+            || !self.snd.is_plain()
+            || self.snd.unsent_count() <= FOLLOWERS
+            || room.min(window) < needed
+        {
+            return None;
+        }
+        static ZEROS: [u8; MAX_EXTENSION] = [0; MAX_EXTENSION];
+        let mut extensions = [Extension {
+            id: EXTENSION_BITS,
+            bytes: &ZEROS[..FIRST_PADDING],
+        }; PADDINGS];
+        let (mut left, mut count) = (padding - FIRST_PADDING - 2, 1);
+        while left > 0 {
+            // Two bytes at the least are left for the next one.
+            let whole = match left {
+                n if n <= MAX_EXTENSION + 2 => n,
+                n => (n - 2).min(MAX_EXTENSION + 2),
+            };
+            let e = extensions.get_mut(count)?;
+            e.bytes = &ZEROS[..whole - 2];
+            e.id = PADDING;
+            left -= whole;
+            count += 1;
+        }
+        let extensions = &extensions[..count];
+        let whole = t.len() + udp::HEADER_LEN + Header::emit_len(extensions) + len;
+        if whole > pool.max_packet() {
+            return None;
+        }
+        let mut packet = pool.alloc_above(crate::transport::reserve(pool))?;
+        packet.set_range(PACKET_START, whole as u16);
+        let header = self.header(now, Kind::Data, self.snd.una.plus(i as u16));
+        let ident = self.next_ident();
+        if !self.snd.copy_payload(i, &mut packet, pool) {
+            pool.free(packet);
+            return None;
+        }
+        let bytes = pool.bytes_mut(&mut packet);
+        write(bytes, t, self.ports, &header, extensions, ident, len, sum);
+        self.mtu.sent(header.seq, size);
+        self.counters.mtu_probes += 1;
+        self.sent_segment(now, i, false);
+        if !self.rcv.has_sack() {
+            self.acknowledged();
+        }
+        Some(pool.transmit(packet))
+    }
+
+    /// Bookkeeping after packet `i` was sent.
+    fn sent_segment(&mut self, now: Instant, i: usize, again: bool) {
+        let Some(len) = self.snd.get(i).map(|s| s.len) else {
+            return;
+        };
+        let nothing_in_flight = !self.snd.has_sent();
+        let seq = self.snd.una.plus(i as u16);
+        self.snd.mark_sent(i, now);
+        self.last_sent_at = now;
+        let payload = u64::from(len);
+        self.counters.data_packets_sent += u64::from(payload > 0);
+        self.counters.bytes_sent += payload;
+        if again {
+            self.counters.retransmits += 1;
+            self.counters.bytes_retransmitted += payload;
+            self.counters.fast_retransmits += u64::from(!self.recovery.by_timeout);
+        } else {
+            self.pending.sent_new = true;
+            if self.cork {
+                self.timers.stop(Timer::Cork);
+            }
+            if len < self.snd.mss {
+                self.small = Some(seq);
+                self.pending.push &= self.snd.has_unsent();
+            }
+        }
+        if nothing_in_flight {
+            self.progress_at = now;
+        }
+        // The first packet sent again has a round trip to be acknowledged.
+        if nothing_in_flight || (again && i == 0) || !self.timers.is_set(Timer::Rto) {
+            self.rearm_rto(now);
+        }
+        if !again && self.mtu.may_rise() && !self.timers.is_set(Timer::Raise) {
+            self.timers.set(Timer::Raise, now + self.config.mtu_raise);
+        }
+    }
+
+    /// An acknowledgement of everything received has gone out.
+    pub(super) fn acknowledged(&mut self) {
+        self.ack.now = false;
+        self.ack.unacked = 0;
+        self.ack.quick = self.ack.quick.saturating_sub(1);
+        self.timers.stop(Timer::Ack);
+    }
+
+    pub(super) fn header(&mut self, now: Instant, kind: Kind, seq: SeqNr) -> Header {
+        let ack = if kind == Kind::Syn {
+            SeqNr(0)
+        } else {
+            self.rcv.ack()
+        };
+        Header {
+            kind,
+            conn_id: if kind == Kind::Syn {
+                self.recv_id
+            } else {
+                self.send_id
+            },
+            timestamp: self.micros(now),
+            timestamp_diff: self.reply_diff,
+            window: if kind == Kind::Reset {
+                0
+            } else {
+                self.rcv.advertise(u32::from(self.ack.rcv_mss))
+            },
+            seq,
+            ack,
+            ..Header::default()
+        }
+    }
+
+    /// A packet without payload, in the spare frame or a fresh one.
+    fn emit_bare(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        t: &Template,
+        kind: Kind,
+        seq: SeqNr,
+    ) -> Option<TxDesc> {
+        let Some(mut packet) = self.spare.take().or_else(|| pool.alloc()) else {
+            self.timers.set(Timer::Retry, now + RETRY);
+            return None;
+        };
+        let mut bits = [0; MAX_SACK];
+        let n = if matches!(kind, Kind::State | Kind::Fin) && self.rcv.has_sack() {
+            self.rcv.sack(&mut bits)
+        } else {
+            0
+        };
+        let sack = [Extension {
+            id: SELECTIVE_ACK,
+            bytes: &bits[..n],
+        }];
+        let extensions = if n > 0 { &sack[..] } else { &[] };
+        let header = self.header(now, kind, seq);
+        let ident = self.next_ident();
+        write_bare(&mut packet, pool, t, self.ports, &header, extensions, ident);
+        if matches!(kind, Kind::State | Kind::Fin) {
+            self.acknowledged();
+        }
+        Some(pool.transmit(packet))
+    }
+
+    pub(super) fn next_ident(&mut self) -> u16 {
+        self.ident = self.ident.wrapping_add(1);
+        self.ident
+    }
+
+    /// Offset of payload in a frame that this connection sends, in bytes.
+    pub(super) const fn payload_start(&self) -> u16 {
+        PACKET_START + self.headroom + HEADERS as u16
+    }
+
+    /// Payload that a frame may be expected to bring: the packets of a peer
+    /// may be smaller than those that its path takes.
+    pub(super) fn payload_of_chunk(&self) -> u32 {
+        u32::from(self.ack.rcv_mss.min(self.chunk))
+    }
+}
+
+/// An extension that nobody knows.
+const PADDING: u8 = 0x80;
+
+/// Writes all headers of a packet to `bytes`, which ends with `len` bytes of
+/// payload that `sum` is of.
+#[allow(clippy::too_many_arguments)]
+fn write(
+    bytes: &mut [u8],
+    t: &Template,
+    ports: Ports,
+    header: &Header,
+    extensions: &[Extension<'_>],
+    ident: u16,
+    len: usize,
+    sum: Sum,
+) {
+    let (low, datagram) = bytes.split_at_mut(t.len());
+    t.write(low, datagram.len(), ident);
+    let whole = datagram.len();
+    let (first, rest) = datagram.split_at_mut(udp::HEADER_LEN);
+    let n = header.emit(rest, extensions);
+    // Extensions have a length that may be odd.
+    let headers = Sum::of(&rest[..n]);
+    let sum = if n.is_multiple_of(2) {
+        headers.add(sum)
+    } else {
+        headers.add_odd(sum)
+    };
+    let udp = udp::Header {
+        src_port: ports.local,
+        dst_port: ports.remote,
+        checksum: 0,
+    };
+    udp.emit(first, t.pseudo_sum(whole), n + len, sum);
+}
+
+/// Writes a whole packet without payload: for connections, and for those who
+/// answer without one. `t` is of protocol 17.
+pub fn write_bare(
+    packet: &mut Packet,
+    pool: &Pool,
+    t: &Template,
+    ports: Ports,
+    header: &Header,
+    extensions: &[Extension<'_>],
+    ident: u16,
+) {
+    let whole = t.len() + udp::HEADER_LEN + Header::emit_len(extensions);
+    packet.set_range(PACKET_START, whole as u16);
+    let bytes = pool.bytes_mut(packet);
+    write(bytes, t, ports, header, extensions, ident, 0, Sum::ZERO);
+}

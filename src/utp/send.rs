@@ -1,0 +1,734 @@
+//! The sending half: a queue of packets, each in the frame that it will be
+//! sent from, and what is known of those that were sent.
+//!
+//! The number of a packet follows from its place, so that an acknowledgement
+//! is found without a search.
+
+use std::collections::VecDeque;
+
+use super::check::hold;
+use crate::frame::{Held, PACKET_START, Packet, Pool};
+use crate::time::Instant;
+use crate::transport::share::{reserve, reserve_of_parts};
+use crate::wire::checksum::Sum;
+use crate::wire::utp::SeqNr;
+
+/// A packet of the queue: one sequence number.
+#[derive(Debug)]
+pub struct Segment {
+    /// Payload in bytes.
+    pub len: u16,
+    pub fin: bool,
+    pub sacked: bool,
+    pub lost: bool,
+    /// Sent again since it was last found lost.
+    pub again: bool,
+    /// Transmissions so far.
+    pub sent: u8,
+    /// Time of the last transmission.
+    pub sent_at: Instant,
+    /// Its place in the order of all transmissions.
+    pub order: u32,
+    /// The payload behind room for the headers; none for a FIN.
+    pub held: Option<Held>,
+    /// Sum over the payload.
+    pub sum: Sum,
+}
+
+impl Segment {
+    const fn new() -> Self {
+        Self {
+            len: 0,
+            fin: false,
+            sacked: false,
+            lost: false,
+            again: false,
+            sent: 0,
+            sent_at: Instant::ZERO,
+            order: 0,
+            held: None,
+            sum: Sum::ZERO,
+        }
+    }
+}
+
+/// Send sequence space and its packets. Sums are of payload bytes.
+#[derive(Debug)]
+pub struct Send {
+    /// The oldest packet that is not acknowledged: the first of `segments`.
+    pub una: SeqNr,
+    /// The peer's window in bytes, from `una` on.
+    pub wnd: u32,
+    /// Payload of a full packet.
+    pub mss: u16,
+    segments: VecDeque<Segment>,
+    /// How many of them have been sent; the rest follow.
+    sent: u32,
+    queued: u32,
+    outstanding: u32,
+    sacked: u32,
+    lost: u32,
+    again: u32,
+    /// How many packets are sacked, or lost and not sent again.
+    sacked_count: u32,
+    lost_count: u32,
+    /// No lost packet that has to be sent again lies before this index.
+    hint: u32,
+    /// Before this index no packet waits to be judged by its first
+    /// transmission.
+    judged: u32,
+    /// Transmissions so far.
+    order: u32,
+    /// Later transmissions than the first, in their order.
+    resent: VecDeque<(u32, SeqNr)>,
+    /// The last three transmissions that arrived, latest first.
+    arrived: [Option<u32>; 3],
+    /// Most packets ever in flight.
+    peak: u16,
+}
+
+/// Whether transmission `a` was before `b`.
+const fn before(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) < 0
+}
+
+impl Send {
+    /// `una` is the number of the first packet of payload.
+    pub const fn new(una: SeqNr, mss: u16) -> Self {
+        Self {
+            una,
+            wnd: 0,
+            mss,
+            segments: VecDeque::new(),
+            sent: 0,
+            queued: 0,
+            outstanding: 0,
+            sacked: 0,
+            lost: 0,
+            again: 0,
+            sacked_count: 0,
+            lost_count: 0,
+            hint: 0,
+            judged: 0,
+            order: 0,
+            resent: VecDeque::new(),
+            arrived: [None; 3],
+            peak: 0,
+        }
+    }
+
+    /// The number of the next packet to be sent for the first time.
+    #[inline]
+    pub const fn nxt(&self) -> SeqNr {
+        self.una.plus(self.sent as u16)
+    }
+
+    /// Payload bytes queued, sent or not.
+    #[inline]
+    pub const fn queued(&self) -> u32 {
+        self.queued
+    }
+
+    /// Bytes queued that have not been sent once.
+    #[inline]
+    pub const fn unsent(&self) -> u32 {
+        self.queued - self.outstanding
+    }
+
+    /// Bytes sent and not acknowledged cumulatively.
+    #[inline]
+    pub const fn outstanding(&self) -> u32 {
+        self.outstanding
+    }
+
+    /// Packets sent and not acknowledged cumulatively.
+    #[inline]
+    pub const fn sent_count(&self) -> usize {
+        self.sent as usize
+    }
+
+    pub const fn has_sent(&self) -> bool {
+        self.sent > 0
+    }
+
+    pub fn has_unsent(&self) -> bool {
+        self.sent_count() < self.segments.len()
+    }
+
+    /// Packets that have not been sent once.
+    pub fn unsent_count(&self) -> usize {
+        self.segments.len() - self.sent_count()
+    }
+
+    pub const fn sacked_count(&self) -> u32 {
+        self.sacked_count
+    }
+
+    pub const fn lost_count(&self) -> u32 {
+        self.lost_count
+    }
+
+    /// Packets that were sent again and are not found lost since.
+    pub fn again_count(&self) -> u32 {
+        let sent = self.segments.range(..self.sent_count());
+        sent.filter(|s| s.again).count() as u32
+    }
+
+    /// Most packets that were ever in flight.
+    pub const fn peak(&self) -> u16 {
+        self.peak
+    }
+
+    /// Whether nothing that was sent is known to be missing, or to have
+    /// arrived before what precedes it.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.sacked_count == 0 && self.lost_count == 0 && self.resent.is_empty()
+    }
+
+    /// The estimate of what is in the network: sent, not acknowledged, not
+    /// lost unless sent again.
+    #[inline]
+    pub const fn in_flight(&self) -> u32 {
+        self.outstanding
+            .saturating_sub(self.sacked)
+            .saturating_sub(self.lost)
+            .saturating_add(self.again)
+    }
+
+    pub fn get(&self, i: usize) -> Option<&Segment> {
+        self.segments.get(i)
+    }
+
+    pub fn get_mut(&mut self, i: usize) -> Option<&mut Segment> {
+        self.segments.get_mut(i)
+    }
+
+    pub fn next_unsent(&self) -> Option<&Segment> {
+        self.segments.get(self.sent_count())
+    }
+
+    /// The next packet to be sent for the first time.
+    #[inline]
+    pub fn next_unsent_mut(&mut self) -> Option<&mut Segment> {
+        self.segments.get_mut(self.sent as usize)
+    }
+
+    /// Whether the last packet is all that is queued to be sent.
+    pub fn is_last(&self, i: usize) -> bool {
+        i + 1 == self.segments.len()
+    }
+
+    /// Index of packet `seq`, if it was sent and is not acknowledged.
+    pub fn index_of(&self, seq: SeqNr) -> Option<usize> {
+        let i = usize::try_from(seq.distance(self.una)).ok()?;
+        (i < self.sent_count()).then_some(i)
+    }
+
+    /// Queues a FIN.
+    pub fn push_fin(&mut self) {
+        let mut s = Segment::new();
+        s.fin = true;
+        self.segments.push_back(s);
+    }
+
+    /// Queues a payload packet. Its range becomes that of the whole packet,
+    /// headers included.
+    pub fn push(&mut self, packet: Packet, sum: Sum, pool: &mut Pool) {
+        let mut packet = packet;
+        let len = packet.len() as u16;
+        let start = packet.start() as u16;
+        packet.set_range(PACKET_START, start - PACKET_START + len);
+        let mut s = Segment::new();
+        s.len = len;
+        s.sum = sum;
+        s.held = Some(pool.hold(packet));
+        self.segments.push_back(s);
+        self.queued += u32::from(len);
+    }
+
+    /// The last packet, if it is unsent, carries payload, and has room for
+    /// more.
+    pub fn open_tail(&mut self) -> Option<&mut Segment> {
+        if !self.has_unsent() {
+            return None;
+        }
+        let mss = self.mss;
+        self.segments
+            .back_mut()
+            .filter(|s| !s.fin && s.len < mss && s.held.is_some())
+    }
+
+    /// `n` more bytes were written into the packet of
+    /// [`open_tail`](Self::open_tail).
+    pub fn extended(&mut self, n: u16) {
+        self.queued += u32::from(n);
+    }
+
+    /// Splits unsent packet `i` so that its first part has `at` payload bytes;
+    /// `false` if there is no frame for the rest.
+    pub fn split(&mut self, i: usize, at: u16, pool: &mut Pool) -> bool {
+        if i < self.sent_count() {
+            return false;
+        }
+        let Some(s) = self.segments.get_mut(i) else {
+            return false;
+        };
+        if at == 0 || at >= s.len {
+            return false;
+        }
+        let Some(held) = s.held.take() else {
+            return false;
+        };
+        let headers = (held.len() as u16).saturating_sub(s.len);
+        let mut first = match pool.unhold(held) {
+            Ok(p) => p,
+            Err(held) => {
+                s.held = Some(held);
+                return false;
+            }
+        };
+        let least = if self.sent == 0 {
+            0
+        } else {
+            reserve_of_parts(pool)
+        };
+        let Some(mut second) = pool.alloc_above(least) else {
+            s.held = Some(pool.hold(first));
+            return false;
+        };
+        let rest = s.len - at;
+        second.set_range(PACKET_START, headers + rest);
+        let (h, a) = (usize::from(headers), usize::from(at));
+        let sums = {
+            let from = &pool.bytes(&first)[h..];
+            let to = &mut pool.bytes_mut(&mut second)[h..];
+            to.copy_from_slice(&from[a..]);
+            (Sum::of(&from[..a]), Sum::of(to))
+        };
+        pool.count_copy(usize::from(rest));
+        first.set_range(PACKET_START, headers + at);
+        s.len = at;
+        s.sum = sums.0;
+        s.held = Some(pool.hold(first));
+        let mut tail = Segment::new();
+        tail.len = rest;
+        tail.sum = sums.1;
+        tail.held = Some(pool.hold(second));
+        self.segments.insert(i + 1, tail);
+        true
+    }
+
+    /// Makes unsent packet `i` and those behind it one of `len` payload bytes
+    /// at the most, where there is a frame for that: packets queued while they
+    /// had to be small are filled up.
+    pub fn fill(&mut self, i: usize, len: u16, pool: &mut Pool) {
+        let Some(s) = self.segments.get(i).filter(|s| s.held.is_some()) else {
+            return;
+        };
+        let next = self.segments.get(i + 1).filter(|n| n.held.is_some());
+        if i < self.sent_count() || s.len >= len || next.is_none() {
+            return;
+        }
+        let headers = s.held.as_ref().map_or(0, Held::len) - usize::from(s.len);
+        if headers + usize::from(len) > pool.max_packet() || pool.available() <= reserve(pool) {
+            return;
+        }
+        let Some(held) = self.segments.get_mut(i).and_then(|s| s.held.take()) else {
+            return;
+        };
+        let mut packet = match pool.unhold(held) {
+            Ok(packet) => packet,
+            Err(held) => {
+                if let Some(s) = self.segments.get_mut(i) {
+                    s.held = Some(held);
+                }
+                return;
+            }
+        };
+        loop {
+            let room = usize::from(len) - (packet.len() - headers);
+            let Some(n) = self.segments.get_mut(i + 1).filter(|n| n.held.is_some()) else {
+                break;
+            };
+            // What fits whole: the rest would have to move.
+            if room < usize::from(n.len) {
+                break;
+            }
+            let Some(from) = n.held.take().map(|held| pool.unhold(held)) else {
+                break;
+            };
+            let from = match from {
+                Ok(from) => from,
+                Err(held) => {
+                    n.held = Some(held);
+                    break;
+                }
+            };
+            let (old, more) = (packet.len(), usize::from(n.len));
+            packet.set_range(PACKET_START, (old + more) as u16);
+            let bytes = pool.bytes(&from);
+            pool.bytes_mut(&mut packet)[old..].copy_from_slice(&bytes[bytes.len() - more..]);
+            pool.count_copy(more);
+            pool.free(from);
+            self.segments.remove(i + 1);
+        }
+        if let Some(s) = self.segments.get_mut(i) {
+            s.len = (packet.len() - headers) as u16;
+            s.sum = Sum::of(&pool.bytes(&packet)[headers..]);
+            s.held = Some(pool.hold(packet));
+        }
+    }
+
+    /// Copies the payload of packet `i` to the end of `to`; whether it could be
+    /// had.
+    pub fn copy_payload(&mut self, i: usize, to: &mut Packet, pool: &mut Pool) -> bool {
+        let Some(s) = self.segments.get_mut(i) else {
+            return false;
+        };
+        let Some(held) = s.held.take() else {
+            return false;
+        };
+        match pool.unhold(held) {
+            Ok(from) => {
+                let (from_bytes, len) = (pool.bytes(&from), usize::from(s.len));
+                let bytes = pool.bytes_mut(to);
+                let at = bytes.len() - len;
+                bytes[at..].copy_from_slice(&from_bytes[from_bytes.len() - len..]);
+                pool.count_copy(len);
+                s.held = Some(pool.hold(from));
+                true
+            }
+            Err(held) => {
+                s.held = Some(held);
+                false
+            }
+        }
+    }
+
+    /// Packet `i` is being sent, for the first time if it is the next.
+    pub fn mark_sent(&mut self, i: usize, now: Instant) {
+        let order = self.order;
+        let seq = self.una.plus(i as u16);
+        let Some(s) = self.segments.get_mut(i) else {
+            return;
+        };
+        self.order = order.wrapping_add(1);
+        s.sent = s.sent.saturating_add(1);
+        s.sent_at = now;
+        s.order = order;
+        if i == self.sent as usize {
+            self.outstanding += u32::from(s.len);
+            self.sent += 1;
+            self.peak = self.peak.max(self.sent as u16);
+            return;
+        }
+        if s.lost && !s.again {
+            s.again = true;
+            self.again += u32::from(s.len);
+            self.lost_count -= 1;
+        }
+        self.resent.push_back((order, seq));
+        if self.hint as usize == i {
+            self.hint += 1;
+        }
+    }
+
+    /// The next packet, plain and for the first time, as
+    /// [`mark_sent`](Self::mark_sent).
+    #[inline]
+    pub fn sent_next(&mut self, now: Instant) {
+        let order = self.order;
+        if let Some(s) = self.segments.get_mut(self.sent as usize) {
+            s.sent = 1;
+            s.sent_at = now;
+            s.order = order;
+            self.order = order.wrapping_add(1);
+            self.outstanding += u32::from(s.len);
+            self.sent += 1;
+            self.peak = self.peak.max(self.sent as u16);
+        }
+    }
+
+    /// The first packet that was lost and has not been sent again.
+    pub fn next_lost(&mut self) -> Option<usize> {
+        if self.lost_count == 0 {
+            return None;
+        }
+        while (self.hint as usize) < self.sent_count() {
+            let i = self.hint as usize;
+            if self.segments[i].lost && !self.segments[i].again {
+                return Some(i);
+            }
+            self.hint += 1;
+        }
+        None
+    }
+
+    /// Finds packet `i` lost.
+    pub fn mark_lost(&mut self, i: usize) {
+        let Some(s) = self.segments.get_mut(i) else {
+            return;
+        };
+        if s.sacked || s.sent == 0 || (s.lost && !s.again) {
+            return;
+        }
+        let len = u32::from(s.len);
+        if s.again {
+            s.again = false;
+            self.again -= len;
+        } else {
+            self.lost += len;
+        }
+        s.lost = true;
+        self.lost_count += 1;
+        self.hint = self.hint.min(i as u32);
+    }
+
+    /// After a time-out: all that has not arrived is lost.
+    pub fn lose_all(&mut self) {
+        // The peer takes back what it reported: it would have to acknowledge
+        // the first packet with all before it.
+        if self.segments.front().is_some_and(|s| s.sacked) {
+            for s in self.segments.range_mut(..self.sent as usize) {
+                s.sacked = false;
+            }
+            (self.sacked, self.sacked_count) = (0, 0);
+        }
+        for i in 0..self.sent_count() {
+            self.mark_lost(i);
+        }
+        self.judged = self.sent;
+        self.resent.clear();
+    }
+
+    /// Packet `i` has arrived out of order; whether that is news.
+    pub fn mark_sacked(&mut self, i: usize) -> bool {
+        let Some(s) = self.segments.get_mut(i).filter(|s| !s.sacked) else {
+            return false;
+        };
+        let len = u32::from(s.len);
+        s.sacked = true;
+        let (lost, again) = (s.lost, s.again);
+        (s.lost, s.again) = (false, false);
+        self.sacked += len;
+        self.sacked_count += 1;
+        self.unmark(lost, again, len);
+        true
+    }
+
+    fn unmark(&mut self, lost: bool, again: bool, len: u32) {
+        if lost {
+            self.lost -= len;
+            if !again {
+                self.lost_count -= 1;
+            }
+        }
+        if again {
+            self.again -= len;
+        }
+    }
+
+    /// Transmission `order` has arrived.
+    #[inline]
+    pub fn note_arrival(&mut self, order: u32) {
+        let mut new = Some(order);
+        for place in &mut self.arrived {
+            match (*place, new) {
+                (Some(old), Some(n)) if !before(old, n) => {}
+                (_, None) => break,
+                _ => std::mem::swap(place, &mut new),
+            }
+        }
+    }
+
+    /// Finds lost what was sent before three transmissions that have arrived,
+    /// and has not; `found` is told of each.
+    pub fn judge(&mut self, mut found: impl FnMut(SeqNr)) {
+        let Some(third) = self.arrived[2] else {
+            return;
+        };
+        while (self.judged as usize) < self.sent_count() {
+            let i = self.judged as usize;
+            let s = &self.segments[i];
+            if s.sent == 1 && !before(s.order, third) {
+                break;
+            }
+            self.judged += 1;
+            if s.sent == 1 && !s.sacked && !s.lost {
+                self.mark_lost(i);
+                found(self.una.plus(i as u16));
+            }
+        }
+        while let Some(&(order, seq)) = self.resent.front() {
+            if !before(order, third) {
+                break;
+            }
+            self.resent.pop_front();
+            let Some(i) = self.index_of(seq) else {
+                continue;
+            };
+            let s = &self.segments[i];
+            if s.order == order && !s.sacked && (s.again || !s.lost) {
+                self.mark_lost(i);
+                found(seq);
+            }
+        }
+    }
+
+    /// Takes out the first packet, which has been acknowledged with all before
+    /// it. The caller frees its frame.
+    #[inline]
+    pub fn pop_acked(&mut self) -> Option<Segment> {
+        if self.sent == 0 {
+            return None;
+        }
+        let s = self.segments.pop_front()?;
+        let len = u32::from(s.len);
+        self.una = self.una.plus(1);
+        self.sent -= 1;
+        self.hint = self.hint.saturating_sub(1);
+        self.judged = self.judged.saturating_sub(1);
+        self.queued -= len;
+        self.outstanding -= len;
+        if s.sacked {
+            self.sacked -= len;
+            self.sacked_count -= 1;
+        }
+        if s.lost {
+            self.unmark(true, s.again, len);
+        }
+        Some(s)
+    }
+
+    /// Forgets transmissions of what has been acknowledged.
+    pub fn tidy(&mut self) {
+        while let Some(&(order, seq)) = self.resent.front() {
+            let current = self.index_of(seq).map(|i| self.segments[i].order);
+            if current == Some(order) {
+                break;
+            }
+            self.resent.pop_front();
+        }
+    }
+
+    /// Has packet `i` begin so that `headers` bytes precede its payload, which
+    /// moves only where there is no room for them. `false` while the kernel
+    /// transmits it, and where the frame is too small.
+    pub fn fit_headers(&mut self, i: usize, headers: usize, pool: &mut Pool) -> bool {
+        let Some(s) = self.segments.get_mut(i) else {
+            return false;
+        };
+        let Some(held) = s.held.take() else {
+            return false;
+        };
+        let mut packet = match pool.unhold(held) {
+            Ok(p) => p,
+            Err(held) => {
+                s.held = Some(held);
+                return false;
+            }
+        };
+        let len = usize::from(s.len);
+        let at = packet.start() + packet.len() - len;
+        let moves = at < headers;
+        let start = if moves {
+            usize::from(PACKET_START)
+        } else {
+            at - headers
+        };
+        let fits = start + headers + len <= pool.region().chunk_size() as usize;
+        if moves && fits {
+            packet.set_range(at.min(start) as u16, 0);
+            let first = packet.start();
+            let whole = (start + headers).max(at) + len - first;
+            packet.set_range(first as u16, whole as u16);
+            let from = at - first..at - first + len;
+            pool.bytes_mut(&mut packet)
+                .copy_within(from, start + headers - first);
+            pool.count_copy(len);
+        }
+        if fits {
+            packet.set_range(start as u16, (headers + len) as u16);
+        }
+        s.held = Some(pool.hold(packet));
+        fits
+    }
+
+    /// The first rule that does not hold of the queue and its sums.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let (mut queued, mut outstanding) = (0, 0);
+        let (mut sacked, mut lost, mut again) = (0, 0, 0);
+        let (mut sacked_count, mut lost_count) = (0, 0);
+        for (i, s) in self.segments.iter().enumerate() {
+            let was_sent = i < self.sent_count();
+            hold!(s.held.is_some() == (s.len > 0), "payload has its frame");
+            hold!((s.sent > 0) == was_sent, "what was sent comes first");
+            hold!(
+                was_sent || !(s.sacked || s.lost || s.again),
+                "what was not sent is neither lost nor received"
+            );
+            hold!(!(s.sacked && s.lost), "what was received is not lost");
+            hold!(s.lost || !s.again, "what went again was lost");
+            hold!(
+                !(i < self.hint as usize && s.lost && !s.again),
+                "no lost packet is passed over"
+            );
+            let len = u32::from(s.len);
+            queued += len;
+            outstanding += if was_sent { len } else { 0 };
+            sacked += if s.sacked { len } else { 0 };
+            lost += if s.lost { len } else { 0 };
+            again += if s.again { len } else { 0 };
+            sacked_count += u32::from(s.sacked);
+            lost_count += u32::from(s.lost && !s.again);
+        }
+        hold!(
+            self.sent_count() <= self.segments.len() && self.sent < 0x8000,
+            "what was sent fits the sequence space"
+        );
+        hold!(queued == self.queued, "bytes queued add up");
+        hold!(outstanding == self.outstanding, "bytes sent add up");
+        hold!(
+            (sacked, sacked_count) == (self.sacked, self.sacked_count),
+            "bytes selectively acknowledged add up"
+        );
+        hold!(
+            (lost, lost_count) == (self.lost, self.lost_count),
+            "bytes lost add up"
+        );
+        hold!(again == self.again, "bytes sent again add up");
+        hold!(
+            self.resent.len() <= 4 * (self.sent_count() + 64),
+            "transmissions that were repeated are not remembered for ever"
+        );
+        Ok(())
+    }
+
+    /// Whether memory is kept for packets of which there are none.
+    pub fn has_slack(&self) -> bool {
+        self.segments.is_empty() && (self.segments.capacity() > 0 || self.resent.capacity() > 0)
+    }
+
+    /// Gives that memory back.
+    pub fn trim(&mut self) {
+        if self.segments.is_empty() {
+            self.segments = VecDeque::new();
+            self.resent = VecDeque::new();
+        }
+    }
+
+    /// Frees everything.
+    pub fn clear(&mut self, pool: &mut Pool) {
+        for s in self.segments.drain(..) {
+            if let Some(h) = s.held {
+                pool.release(h);
+            }
+        }
+        (self.sent, self.queued, self.outstanding) = (0, 0, 0);
+        (self.sacked, self.lost, self.again) = (0, 0, 0);
+        (self.sacked_count, self.lost_count) = (0, 0);
+        (self.hint, self.judged) = (0, 0);
+        self.resent.clear();
+    }
+}

@@ -1,0 +1,86 @@
+//! When an acknowledgement is due, and when it may wait for more of a stream
+//! that flows: as `tcp` does, for the same reasons. Delays are measured by
+//! every packet, and told by those acknowledgements that are sent.
+
+use super::connection::Connection;
+use crate::time::Instant;
+use std::time::Duration;
+
+/// Bytes that have come in order and without a pause before acknowledgements
+/// are stretched: until then a peer's window may still be growing by them.
+const FLOWS: u32 = 128 << 10;
+/// A pause after which a peer may begin again with a small window.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Connection {
+    /// Whether an acknowledgement is to be sent, at once or when the stream
+    /// pauses.
+    #[inline]
+    pub(super) fn ack_due(&self) -> bool {
+        let a = &self.ack;
+        self.state != super::State::SynSent
+            && (a.now || a.unacked >= 2 * u32::from(a.rcv_mss) || (a.quick > 0 && a.unacked > 0))
+    }
+
+    /// Whether an acknowledgement that is due may wait for more of the stream.
+    #[inline]
+    pub(super) fn ack_may_wait(&self) -> bool {
+        let a = &self.ack;
+        let most = u32::from(self.config.ack_packets) * u32::from(a.rcv_mss);
+        !a.now
+            && a.quick == 0
+            && a.run >= FLOWS
+            && a.unacked < most
+            // A quarter of what the peer may have under way.
+            && a.unacked <= self.rcv.window() / 3
+            && !self.rcv.has_sack()
+            && !self.config.delayed_ack.is_zero()
+    }
+
+    /// The bytes that an acknowledgement waits to answer together with more of
+    /// the stream, after [`poll_transmit`](Self::poll_transmit) has answered
+    /// `None`. When no more comes, [`hurry_ack`](Self::hurry_ack) sends it; the
+    /// timer of delayed acknowledgements does in any case.
+    #[inline]
+    #[must_use]
+    pub fn waiting_ack(&self) -> Option<u32> {
+        (self.ack_due() && self.ack_may_wait()).then_some(self.ack.unacked)
+    }
+
+    /// An acknowledgement that waits for more of the stream waits no longer, if
+    /// nothing has come since it was to answer `unacked` bytes. Whether there
+    /// is such a one, to be polled.
+    pub fn hurry_ack(&mut self, unacked: u32) -> bool {
+        let still = self.waiting_ack() == Some(unacked);
+        self.ack.now |= still;
+        still
+    }
+
+    /// A packet has come: after a pause it begins a stream anew.
+    #[inline]
+    pub(super) fn note_pause(&mut self, now: Instant) {
+        if now.since(self.last_received_at) >= PAUSE {
+            self.ack.run = 0;
+        }
+    }
+
+    /// `len` bytes have come in order.
+    #[inline]
+    pub(super) fn note_received(&mut self, now: Instant, len: u32) {
+        self.counters.bytes_received += u64::from(len);
+        self.events.readable = true;
+        self.ack.unacked += len;
+        self.ack.rcv_mss = self.ack.rcv_mss.max(len.min(u32::from(u16::MAX)) as u16);
+        self.arm_ack(now);
+    }
+
+    /// The timer of a delayed acknowledgement runs from the first byte that it
+    /// answers.
+    #[inline]
+    pub(super) fn arm_ack(&mut self, now: Instant) {
+        if !self.ack.now && !self.timers.is_set(super::timers::Timer::Ack) {
+            let at = now + self.config.delayed_ack;
+            self.timers.set(super::timers::Timer::Ack, at);
+        }
+    }
+}
