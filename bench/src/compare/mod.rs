@@ -10,6 +10,7 @@ mod plots;
 pub mod report;
 pub mod smoltcp_wire;
 pub mod transfer;
+pub mod utp;
 
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ pub type Figures = Vec<(&'static str, f64)>;
 pub enum Group {
     /// Goodput of one stream.
     Stream,
+    /// Goodput of one stream over uTP, and the processor time that it takes.
+    Utp,
     /// Latency of 64 bytes there and back.
     Rr,
     /// Connections a second.
@@ -45,6 +48,7 @@ impl Group {
     pub const fn title(self) -> &'static str {
         match self {
             Self::Stream => "One stream",
+            Self::Utp => "One stream over uTP",
             Self::Rr => "64 bytes there and back",
             Self::Crr => "Connections: one byte there, one back, closed",
             Self::Transfer => "One file",
@@ -57,6 +61,7 @@ impl Group {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Stream => "stream",
+            Self::Utp => "utp",
             Self::Rr => "rr",
             Self::Crr => "crr",
             Self::Transfer => "transfer",
@@ -64,11 +69,11 @@ impl Group {
         }
     }
 
-    /// Of all its figures.
+    /// Of all its figures but those that name their own.
     #[must_use]
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::Stream | Self::Transfer => "Gbit/s",
+            Self::Stream | Self::Utp | Self::Transfer => "Gbit/s",
             Self::Rr => "us",
             Self::Crr => "connections/s",
             Self::Memory => "ns a segment",
@@ -99,6 +104,9 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug)]
 enum Who {
     FullboreStream,
+    /// With its processor time.
+    FullboreCost,
+    LibrqbitUtp,
     KernelStream(Wire),
     SmoltcpStream,
     RawStream,
@@ -146,6 +154,8 @@ const CONTESTANTS: &[Contestant] = &{
         one(G::Stream, "smoltcp, AF_PACKET", W::SmoltcpStream),
         one(G::Stream, "transport without a protocol", W::Ceiling),
         one(G::Stream, "raw AF_XDP limit, whole frames", W::RawStream),
+        one(G::Utp, "librqbit-utp, buffers of 8 MiB", W::LibrqbitUtp),
+        one(G::Utp, "fullbore, TCP", W::FullboreCost),
         one(
             G::Rr,
             "kernel TCP, spinning",
@@ -345,6 +355,8 @@ fn measure(
             *interface = found.or(interface.take());
             Ok(figures)
         }
+        Who::FullboreCost => own::cost(place, warm_up, duration),
+        Who::LibrqbitUtp => utp::librqbit(place, warm_up, duration),
         Who::KernelStream(_) => kernel::stream(place, warm_up, duration),
         Who::SmoltcpStream => smoltcp_wire::stream(place, warm_up, duration),
         Who::RawStream => own::raw(place, duration),

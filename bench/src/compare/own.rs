@@ -57,6 +57,23 @@ pub fn stream(
     Ok((vec![("goodput", gbps)], interface(&report)))
 }
 
+/// Goodput of one stream, and the processor time of both ends for it.
+///
+/// # Errors
+/// What the command says.
+pub fn cost(place: &Place, warm_up: Duration, duration: Duration) -> Result<Figures, String> {
+    let ends = pair(place);
+    let words = format!("stream {ends} --warm-up {}ms", warm_up.as_millis());
+    let report = run(place, &words, duration)?;
+    Ok(vec![
+        ("goodput", figure(&report, "goodput, client to server")?),
+        (
+            "processor, s/GB",
+            figure(&report, "processor time of both ends")?,
+        ),
+    ])
+}
+
 /// Payload of a transport without a protocol.
 ///
 /// # Errors

@@ -314,16 +314,17 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts it. What it says on standard error goes to a file.
+    /// Starts it. What it says goes to a file.
     ///
     /// # Errors
     /// What the operating system says.
     pub fn start(command: &mut Command, name: &str) -> Result<Self, String> {
         let log = Path::new(FILES).join(format!("{name}.log"));
         let file = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
+        let out = file.try_clone().map_err(|e| format!("{name}: {e}"))?;
         let child = command
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(out)
             .stderr(file)
             .spawn()
             .map_err(|e| format!("{name}: {e}"))?;
@@ -342,14 +343,17 @@ impl Background {
     /// When it ends before, or the time is over.
     pub fn wait_until(&mut self, mut ready: impl FnMut(&Self) -> bool) -> Result<(), String> {
         let begin = Instant::now();
-        while !ready(self) {
+        loop {
+            // It may get ready and end at once.
             let ended = !matches!(self.child.try_wait(), Ok(None));
+            if ready(self) {
+                return Ok(());
+            }
             if ended || begin.elapsed() > Duration::from_secs(10) {
                 return Err(format!("did not get ready: {}", self.said().trim()));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Ok(())
     }
 }
 
