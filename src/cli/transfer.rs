@@ -13,6 +13,7 @@ use crate::transfer::app::{ClientApp, ClientReport, ClientResult};
 use crate::transfer::client::progress::Phase;
 use crate::transfer::client::{ClientError, GetOptions, Output, Progress, PutOptions, Source, Url};
 use crate::transfer::serve::auth::read_token;
+use crossbeam::channel::RecvTimeoutError;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// How often the main thread looks around.
 const TICK: Duration = Duration::from_millis(10);
+/// How often to look whether the engine has ended when its work is done.
+const SOON: Duration = Duration::from_micros(500);
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
@@ -136,11 +139,17 @@ fn run(
     let bar = if quiet { ProgressBar::hidden() } else { bar() };
     let mut stats = Stats::new(plan);
     let start = Instant::now();
+    let mut done = None;
     while !node.has_ended() {
         if interrupt.requested() {
             node.stop();
         }
-        std::thread::sleep(TICK);
+        // The engine ends soon after it has told how the transfer went.
+        match result.recv_timeout(if done.is_some() { SOON } else { TICK }) {
+            Ok(outcome) => done = Some(outcome),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(SOON),
+        }
         show(&bar, progress);
         node.tend();
         stats.tick(&node);
@@ -155,7 +164,7 @@ fn run(
         first.steering = steering;
     }
     stats.last(&snapshots);
-    let done = result.try_recv().ok();
+    let done = done.or_else(|| result.try_recv().ok());
     // Why the transfer failed tells more than that the engine ended.
     let outcome = match done {
         Some(done) => done?,

@@ -90,6 +90,8 @@ pub struct Engine<L, A: Application> {
     parts: Vec<Packet>,
     pub(super) tx: VecDeque<TxDesc>,
     due: Vec<u32>,
+    /// Connections whose deadlines may have changed, and those.
+    to_arm: Vec<(u32, Option<Instant>)>,
     pub(super) life: Life,
 }
 
@@ -132,6 +134,7 @@ impl<L: Link, A: Application> Engine<L, A> {
             parts: Vec::new(),
             tx: VecDeque::with_capacity(config.tx_queue),
             due: Vec::new(),
+            to_arm: Vec::new(),
             life: Life::New,
             config,
         }
@@ -325,7 +328,9 @@ impl<L: Link, A: Application> Engine<L, A> {
 
     fn take_messages(&mut self) -> bool {
         let mut taken = 0;
+        // Looking is free, taking is a barrier that waits for all stores.
         while taken < MESSAGES
+            && !self.core.inbox.is_empty()
             && let Some(message) = self.core.inbox.pop()
         {
             taken += 1;
@@ -446,7 +451,7 @@ impl<L: Link, A: Application> Engine<L, A> {
             match left {
                 Left::More => {}
                 Left::Gone => self.wheel.cancel(index),
-                Left::Idle(next) => arm(&mut core.stack, &mut self.wheel, index, next),
+                Left::Idle(next) => self.to_arm.push((index, next)),
             }
         }
         // Nor is anything announced by who only waits for its frames.
@@ -464,6 +469,10 @@ impl<L: Link, A: Application> Engine<L, A> {
         }
         // Called with an empty queue as well: completions are taken.
         self.link.transmit(now, &mut core.pool, &mut self.tx);
+        // Timers can wait, the peer does not have to.
+        for (index, next) in self.to_arm.drain(..) {
+            arm(&mut core.stack, &mut self.wheel, index, next);
+        }
     }
 
     fn next_turn(&self, now: Instant) -> Option<Instant> {

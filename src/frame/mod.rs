@@ -40,6 +40,8 @@ pub struct Packet {
     start: u16,
     len: u16,
     continues: bool,
+    /// The kernel has written it, and nobody since.
+    received: bool,
 }
 
 impl Packet {

@@ -88,6 +88,11 @@ struct World {
     sent: Vec<u32>,
     /// Free chunks, that to be used next at the end.
     free: Vec<u32>,
+    /// Likewise, those that the kernel has written last: used for the fill ring
+    /// first, and for packets last.
+    read: Vec<u32>,
+    /// Which of the packets are as they were received.
+    received: Vec<bool>,
     has: Vec<Has>,
     /// Which of the packets wait to be read.
     unread: Vec<bool>,
@@ -109,6 +114,8 @@ impl World {
             descs: Vec::new(),
             sent: Vec::new(),
             free: (0..chunks).rev().collect(),
+            read: Vec::new(),
+            received: vec![false; chunks as usize],
             has: vec![Has::Pool; chunks as usize],
             unread: vec![false; chunks as usize],
             written: vec![None; chunks as usize],
@@ -121,9 +128,17 @@ impl World {
         assert_eq!(*has, from, "chunk {chunk}");
         *has = to;
         self.unread[chunk as usize] = false;
-        if to == Has::Pool {
+        let received = &mut self.received[chunk as usize];
+        if to == Has::Pool && *received {
+            self.read.push(chunk);
+        } else if to == Has::Pool {
             self.free.push(chunk);
         }
+        *received = from == Has::Fill && to == Has::Packet;
+    }
+
+    fn available(&self) -> usize {
+        self.free.len() + self.read.len()
     }
 
     /// A byte that was not written lately.
@@ -135,7 +150,7 @@ impl World {
     fn took(&mut self, packet: Option<Packet>, possible: bool) {
         assert_eq!(packet.is_some(), possible);
         let Some(packet) = packet else { return };
-        let chunk = self.free.pop().unwrap();
+        let chunk = self.free.pop().or_else(|| self.read.pop()).unwrap();
         assert_eq!(packet.chunk, chunk, "the chunk freed last is used first");
         assert_eq!((packet.start, packet.len), (PACKET_START, 0));
         self.moved(chunk, Has::Pool, Has::Packet);
@@ -161,11 +176,11 @@ impl World {
         match step {
             Step::Alloc => {
                 let packet = self.pool.alloc();
-                self.took(packet, !self.free.is_empty());
+                self.took(packet, self.available() > 0);
             }
             Step::AllocAbove(reserve) => {
                 let packet = self.pool.alloc_above(reserve.into());
-                self.took(packet, self.free.len() > reserve.into());
+                self.took(packet, self.available() > reserve.into());
             }
             Step::Free(n) => {
                 if let Some(packet) = take(&mut self.packets, n) {
@@ -285,7 +300,7 @@ impl World {
             }
             Step::Lend => {
                 let chunk = self.pool.lend();
-                assert_eq!(chunk, self.free.pop());
+                assert_eq!(chunk, self.read.pop().or_else(|| self.free.pop()));
                 if let Some(chunk) = chunk {
                     self.moved(chunk, Has::Pool, Has::Fill);
                     self.written[chunk as usize] = None;
@@ -333,7 +348,7 @@ impl World {
     }
 
     fn check(&self) {
-        assert_eq!(self.pool.available(), self.free.len());
+        assert_eq!(self.pool.available(), self.available());
         let count = |has| self.has.iter().filter(|h| **h == has).count() as u32;
         let ledger = Ledger {
             pool: count(Has::Pool),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::hints::{LINE, prefetch};
 use super::{Held, PACKET_START, Packet, Region, TxDesc};
 
 /// Who has a chunk.
@@ -79,11 +80,17 @@ impl fmt::Display for Ledger {
     }
 }
 
-/// The chunks of one engine: a last-in-first-out free list, so that the
+/// The chunks of one engine: last-in-first-out free lists, so that the
 /// chunk used next is the one still in cache, and the ledger.
+///
+/// What was received goes back to the fill ring before other chunks do, and what
+/// is written is written where this process has written before: a chunk that
+/// changes sides has its lines of memory in another processor's cache.
 pub struct Pool {
     region: Arc<Region>,
     free: Vec<u32>,
+    /// Free as well, last written by the kernel.
+    read: Vec<u32>,
     owner: Box<[Owner]>,
     /// Chunks that are [`Owner::Fill`].
     lent: u32,
@@ -104,6 +111,7 @@ impl Pool {
         let n = region.chunks();
         Self {
             free: (0..n).rev().collect(),
+            read: Vec::with_capacity(n as usize),
             owner: vec![Owner::Pool; n as usize].into_boxed_slice(),
             region,
             lent: 0,
@@ -121,7 +129,7 @@ impl Pool {
     /// Free chunks.
     #[must_use]
     pub fn available(&self) -> usize {
-        self.free.len()
+        self.free.len() + self.read.len()
     }
 
     /// Chunks that are not in the fill ring.
@@ -178,7 +186,7 @@ impl Pool {
 
     /// Takes a free chunk: an empty packet at [`PACKET_START`].
     pub fn alloc(&mut self) -> Option<Packet> {
-        let chunk = self.free.pop()?;
+        let chunk = self.free.pop().or_else(|| self.read.pop())?;
         self.shift(chunk, Owner::Pool, Owner::Engine);
         Some(Packet {
             chunk,
@@ -186,12 +194,13 @@ impl Pool {
             start: PACKET_START,
             len: 0,
             continues: false,
+            received: false,
         })
     }
 
     /// Takes a free chunk unless that would leave fewer than `reserve`.
     pub fn alloc_above(&mut self, reserve: usize) -> Option<Packet> {
-        if self.free.len() > reserve {
+        if self.available() > reserve {
             self.alloc()
         } else {
             None
@@ -202,7 +211,11 @@ impl Pool {
     pub fn free(&mut self, packet: Packet) {
         self.check(packet.region);
         self.leave(packet.chunk, Owner::Pool);
-        self.free.push(packet.chunk);
+        if packet.received {
+            self.read.push(packet.chunk);
+        } else {
+            self.free.push(packet.chunk);
+        }
     }
 
     /// The bytes of a packet.
@@ -210,6 +223,16 @@ impl Pool {
     #[must_use]
     pub fn bytes<'a>(&'a self, packet: &'a Packet) -> &'a [u8] {
         self.region.bytes(packet)
+    }
+
+    /// Has the processor load the beginning of a packet that is going to be
+    /// read: all headers, and the payload if that is short.
+    #[inline]
+    pub fn foresee(&self, packet: &Packet) {
+        const LINES: usize = 3;
+        for line in self.bytes(packet).chunks(LINE).take(LINES) {
+            prefetch(&line[0]);
+        }
     }
 
     /// The bytes of a packet, to write.
@@ -227,6 +250,7 @@ impl Pool {
             start,
             len,
             continues,
+            received: _,
         } = packet;
         self.check(region);
         self.leave(chunk, Owner::Tx);
@@ -247,6 +271,7 @@ impl Pool {
             start,
             len,
             continues: _,
+            received: _,
         } = packet;
         self.check(region);
         self.leave(chunk, Owner::Queue);
@@ -325,6 +350,7 @@ impl Pool {
             start,
             len,
             continues: false,
+            received: false,
         })
     }
 
@@ -378,7 +404,7 @@ impl Pool {
 
     /// Takes a free chunk for the fill ring: its number.
     pub fn lend(&mut self) -> Option<u32> {
-        let chunk = self.free.pop()?;
+        let chunk = self.read.pop().or_else(|| self.free.pop())?;
         self.shift(chunk, Owner::Pool, Owner::Fill);
         self.lent += 1;
         Some(chunk)
@@ -418,6 +444,7 @@ impl Pool {
             start,
             len,
             continues: false,
+            received: true,
         })
     }
 
@@ -439,7 +466,7 @@ impl Pool {
                 Owner::QueueTx => l.queue_tx += 1,
             }
         }
-        debug_assert_eq!(l.pool as usize, self.free.len());
+        debug_assert_eq!(l.pool as usize, self.available());
         debug_assert_eq!((l.fill, l.unread), (self.lent, self.unread));
         l
     }

@@ -92,6 +92,10 @@ pub struct Feed {
 impl Feed {
     /// The next update. The first two are all there is at the start.
     pub fn poll(&self) -> Option<KernelUpdate> {
+        // Looking is free, receiving is a barrier that waits for all stores.
+        if self.updates.is_empty() {
+            return None;
+        }
         self.updates.try_recv().ok()
     }
 

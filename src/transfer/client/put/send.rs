@@ -160,7 +160,8 @@ impl<B: Block> Put<B> {
         let Some(Out::Pending(want)) = link.out.remove(at) else {
             return Some(block);
         };
-        let digest = self.file.hashed();
+        // Asked for at the end alone: a disk thread that hashes the next block
+        // would have to be waited for.
         match self.size {
             Some(_) if got != want => {
                 self.fail(ClientError::Local(
@@ -173,6 +174,7 @@ impl<B: Block> Put<B> {
                 let whole =
                     link.read >= size && !link.out.iter().any(|o| matches!(o, Out::Pending(_)));
                 if self.chunked && whole {
+                    let digest = self.file.hashed();
                     link.out.push_back(Out::Bytes(
                         chunk_out::end(link.chunks == 0, digest.as_ref()),
                         0,
@@ -182,6 +184,7 @@ impl<B: Block> Put<B> {
                 }
             }
             None if got == 0 => {
+                let digest = self.file.hashed();
                 link.out.push_back(Out::Bytes(
                     chunk_out::end(link.chunks == 0, digest.as_ref()),
                     0,
