@@ -187,6 +187,8 @@ pub const fn algorithm(congestion: Congestion) -> Algorithm {
         Congestion::Cubic => Algorithm::Cubic,
         Congestion::Tolerant => Algorithm::Tolerant,
         Congestion::Westwood => Algorithm::Westwood,
+        Congestion::Ledbat => Algorithm::Ledbat,
+        Congestion::LedbatPlusPlus => Algorithm::LedbatPlusPlus,
     }
 }
 
@@ -218,6 +220,7 @@ fn tcp(tcp: &config::Tcp) -> tcp::Config {
     tcp::Config {
         pacing: tcp.pacing,
         congestion: algorithm(tcp.congestion),
+        delay_target: tcp.delay_target.map(config::Span::get),
         initial_window: small(tcp.initial_window.get()),
         recv_buffer: small(tcp.receive_buffer.get()),
         send_buffer: small(tcp.send_buffer.get()),

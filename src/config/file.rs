@@ -91,6 +91,12 @@ choice! {
         Tolerant,
         /// Westwood+.
         Westwood,
+        /// LEDBAT: gives way to everything else.
+        Ledbat,
+        /// LEDBAT++: and shares with its like.
+        #[serde(rename = "ledbat++")]
+        #[value(name = "ledbat++")]
+        LedbatPlusPlus,
     }
     /// Whether congestion marks are used.
     Ecn {
@@ -374,6 +380,7 @@ table! {
     /// TCP.
     Tcp {
         congestion: Congestion = Congestion::Tolerant,
+        delay_target: Option<Span<{ MS }, { 100 * MS }>> = None,
         pacing: bool = false,
         initial_window: Count<1, 100> = Count::clamped(10),
         send_buffer: Size<{ 4 * KIB }, { GIB }> = Size::clamped(4 * MIB),

@@ -5,13 +5,22 @@
 //! clock and knows no segment. Loss recovery itself is paced by [`Prr`].
 //!
 //! Slow start (with the exit of [HyStart++], RFC 9406) is the same for all
-//! algorithms; they differ in how they grow afterwards and in how far they
-//! back off.
+//! algorithms that fill queues; they differ in how they grow afterwards and in
+//! how far they back off. LEDBAT and LEDBAT++ keep queues short: all their
+//! growth follows the delay.
 //!
 //! [HyStart++]: https://www.rfc-editor.org/rfc/rfc9406
 
+mod algorithm;
 mod cubic;
+mod delay;
+#[cfg(test)]
+mod delay_tests;
 mod hystart;
+mod ledbat;
+mod ledbat_plus;
+#[cfg(test)]
+mod ledbat_tests;
 mod prr;
 mod reno;
 #[cfg(test)]
@@ -24,71 +33,20 @@ mod tolerance_tests;
 mod westwood;
 mod window;
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::time::Instant;
+pub use algorithm::{Algorithm, UnknownAlgorithm};
 use cubic::Cubic;
+pub use delay::DelaySample;
 use hystart::{HyStart, Pace};
+use ledbat::Ledbat;
+use ledbat_plus::LedbatPlus;
 pub use prr::Prr;
 use reno::Reno;
 use westwood::Westwood;
 use window::Window;
 pub use window::{DEFAULT_INITIAL_WINDOW, MAX_CWND};
-
-/// Which congestion controller a connection uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Algorithm {
-    /// AIMD of RFC 5681 and RFC 6582, with appropriate byte counting.
-    Reno,
-    /// RFC 9438.
-    Cubic,
-    /// CUBIC that backs off less for a loss that comes without a queue, while
-    /// such losses are rare.
-    #[default]
-    Tolerant,
-    /// Westwood+: backs off to the bandwidth that was measured.
-    Westwood,
-}
-
-impl Algorithm {
-    /// Every algorithm there is.
-    pub const ALL: [Self; 4] = [Self::Reno, Self::Cubic, Self::Tolerant, Self::Westwood];
-
-    /// The name by which configuration and reports call it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Reno => "reno",
-            Self::Cubic => "cubic",
-            Self::Tolerant => "tolerant",
-            Self::Westwood => "westwood",
-        }
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// The text names no congestion control algorithm.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown congestion control `{0}`; use reno, cubic, tolerant or westwood")]
-pub struct UnknownAlgorithm(String);
-
-impl FromStr for Algorithm {
-    type Err = UnknownAlgorithm;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|a| a.name().eq_ignore_ascii_case(text))
-            .ok_or_else(|| UnknownAlgorithm(text.to_owned()))
-    }
-}
 
 /// What one acknowledgment (or one batch of them) tells the controller.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +73,9 @@ pub struct AckSample {
     /// The first acknowledgment of a new round trip: it covers data sent
     /// after the previous round began.
     pub round_start: bool,
+    /// One-way delays, from a transport that measures them at all; otherwise
+    /// the round trip stands for them.
+    pub delay: Option<DelaySample>,
 }
 
 #[derive(Clone, Debug)]
@@ -123,6 +84,8 @@ enum State {
     Cubic(Cubic),
     // Apart: the others are small.
     Westwood(Box<Westwood>),
+    Ledbat(Box<Ledbat>),
+    LedbatPlus(Box<LedbatPlus>),
 }
 
 impl State {
@@ -132,6 +95,8 @@ impl State {
             Algorithm::Cubic => Self::Cubic(Cubic::default()),
             Algorithm::Tolerant => Self::Cubic(Cubic::tolerant()),
             Algorithm::Westwood => Self::Westwood(Box::default()),
+            Algorithm::Ledbat => Self::Ledbat(Box::new(Ledbat::new())),
+            Algorithm::LedbatPlusPlus => Self::LedbatPlus(Box::new(LedbatPlus::new())),
         }
     }
 }
@@ -200,6 +165,17 @@ impl Controller {
         }
     }
 
+    /// The longest queue that LEDBAT and LEDBAT++ make, from 1 to 100 ms, which
+    /// RFC 6817 has as the most; what is outside counts as the nearest. Their
+    /// own are 100 and 60 ms. The others have none.
+    pub fn set_delay_target(&mut self, target: Duration) {
+        match &mut self.state {
+            State::Reno(_) | State::Cubic(_) | State::Westwood(_) => {}
+            State::Ledbat(l) => l.set_target(target),
+            State::LedbatPlus(l) => l.set_target(target),
+        }
+    }
+
     /// The congestion window in bytes, at least one segment.
     #[must_use]
     pub fn cwnd(&self) -> u32 {
@@ -229,7 +205,8 @@ impl Controller {
     /// In slow start the window grows by all that was delivered, also when
     /// one acknowledgment covers many segments, provided that the window was
     /// the limit or is below twice the data recently in flight. In congestion
-    /// avoidance it grows only when it was the limit (RFC 9438 §5.8).
+    /// avoidance it grows only when it was the limit (RFC 9438 §5.8). LEDBAT's
+    /// may also fall.
     pub fn on_ack(&mut self, a: &AckSample) {
         self.observe(a);
         if a.acked == 0 {
@@ -237,10 +214,15 @@ impl Controller {
         }
         self.started = true;
         let mut acked = a.acked;
+        let usable = a.cwnd_limited || self.window.cwnd < self.recent_flight().saturating_mul(2);
+        match &mut self.state {
+            State::Reno(_) | State::Cubic(_) | State::Westwood(_) => {}
+            State::Ledbat(l) => return l.on_ack(&mut self.window, a, usable),
+            State::LedbatPlus(l) => return l.on_ack(&mut self.window, a, usable),
+        }
         if self.in_slow_start() {
             let pace = self.hystart.on_ack(a);
-            let flight = self.recent_flight();
-            if a.cwnd_limited || self.window.cwnd < flight.saturating_mul(2) {
+            if usable {
                 acked = match pace {
                     Pace::Full => self.window.slow_start(acked),
                     Pace::Reduced(divisor) => self.window.slow_start(acked / divisor),
@@ -264,6 +246,7 @@ impl Controller {
             State::Reno(r) => r.grow(&mut self.window, acked),
             State::Cubic(c) => c.grow(&mut self.window, acked, a),
             State::Westwood(w) => w.grow(&mut self.window, acked),
+            State::Ledbat(_) | State::LedbatPlus(_) => {}
         }
     }
 
@@ -361,7 +344,7 @@ impl Controller {
         self.hystart = saved.hystart;
         match (&mut self.state, saved.state) {
             // What was measured meanwhile stays true.
-            (State::Westwood(_), _) => {}
+            (State::Westwood(_) | State::Ledbat(_) | State::LedbatPlus(_), _) => {}
             (state, before) => *state = before,
         }
         self.replace_cwnd(self.window.cwnd.max(saved.cwnd));
@@ -369,12 +352,16 @@ impl Controller {
 
     /// Nothing was sent for `idle`: when that is longer than `rto`, what the
     /// path bears is no longer known and the window falls to the restart
-    /// window (RFC 5681 §4.1). The threshold remembers three quarters of it.
+    /// window (RFC 5681 §4.1), LEDBAT's by a third for each `rto`. The threshold
+    /// remembers three quarters of it.
     pub fn on_idle(&mut self, idle: Duration, rto: Duration) {
         if idle <= rto {
             return;
         }
-        let restart = self.window.initial().min(self.window.cwnd);
+        let mut restart = self.window.initial().min(self.window.cwnd);
+        if let State::Ledbat(_) | State::LedbatPlus(_) = self.state {
+            restart = ledbat::decayed(self.window.cwnd, idle, rto, restart);
+        }
         if restart < self.window.cwnd {
             let three_quarters = self.window.cwnd - self.window.cwnd / 4;
             self.window.ssthresh = self.window.ssthresh.max(three_quarters);
@@ -400,6 +387,8 @@ impl Controller {
             State::Reno(r) => r.restart(),
             State::Cubic(c) => c.restart_epoch(),
             State::Westwood(w) => w.restart(),
+            State::Ledbat(l) => l.restart(),
+            State::LedbatPlus(l) => l.restart(),
         }
     }
 
@@ -413,6 +402,8 @@ impl Controller {
             State::Reno(_) => {}
             State::Cubic(c) => c.observe(a, self.window.smss),
             State::Westwood(w) => w.observe(a),
+            State::Ledbat(l) => l.observe(a),
+            State::LedbatPlus(l) => l.observe(a),
         }
     }
 
@@ -446,6 +437,8 @@ impl Controller {
             State::Reno(r) => r.back_off(used, signal),
             State::Cubic(c) => c.back_off(&self.window, used, signal),
             State::Westwood(w) => w.back_off(used, signal),
+            State::Ledbat(l) => l.back_off(used),
+            State::LedbatPlus(l) => l.back_off(used),
         };
         self.window.set_ssthresh(target);
         self.window.ssthresh

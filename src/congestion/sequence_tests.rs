@@ -13,6 +13,7 @@ enum Call {
         rtt: u64,
         srtt: u64,
         min_rtt: u64,
+        delay: Option<(u32, u32)>,
     },
     Recovery {
         acked: u32,
@@ -45,11 +46,16 @@ fn nanos() -> impl Strategy<Value = u64> {
     prop_oneof![0u64..1_000_000_000, any::<u64>(), Just(u64::MAX), Just(0)]
 }
 
+/// One-way delays, of which most connections have none.
+fn delay() -> impl Strategy<Value = Option<(u32, u32)>> {
+    prop_oneof![Just(None), any::<Option<(u32, u32)>>()]
+}
+
 fn call() -> impl Strategy<Value = Call> {
     prop_oneof![
-        8 => (bytes(), bytes(), any::<u8>(), nanos(), nanos(), nanos()).prop_map(
-            |(acked, in_flight, flags, rtt, srtt, min_rtt)| Call::Ack {
-                acked, in_flight, flags, rtt, srtt, min_rtt
+        8 => (bytes(), bytes(), any::<u8>(), nanos(), nanos(), nanos(), delay()).prop_map(
+            |(acked, in_flight, flags, rtt, srtt, min_rtt, delay)| Call::Ack {
+                acked, in_flight, flags, rtt, srtt, min_rtt, delay
             }
         ),
         1 => bytes().prop_map(|acked| Call::Recovery { acked }),
@@ -66,8 +72,8 @@ fn call() -> impl Strategy<Value = Call> {
 
 proptest! {
     /// Whatever order and size of calls: no overflow, bounds kept, and an
-    /// acknowledgment neither shrinks the window nor grows it by more than
-    /// it acknowledged and one segment.
+    /// acknowledgment neither shrinks the window (unless the delay does) nor
+    /// grows it by more than it acknowledged and one segment.
     #[test]
     fn any_calls_keep_the_bounds(
         which in 0usize..Algorithm::ALL.len(),
@@ -83,7 +89,7 @@ proptest! {
             let before = c.cwnd();
             let smss = c.window.smss;
             match call {
-                Call::Ack { acked, in_flight, flags, rtt, srtt, min_rtt } => {
+                Call::Ack { acked, in_flight, flags, rtt, srtt, min_rtt, delay } => {
                     c.on_ack(&AckSample {
                         now,
                         acked,
@@ -94,9 +100,14 @@ proptest! {
                         in_flight,
                         cwnd_limited: flags & 2 != 0,
                         round_start: flags & 4 != 0,
+                        delay: delay.map(|(ours, theirs)| DelaySample { ours, theirs }),
                     });
-                    prop_assert!(c.cwnd() >= before);
-                    prop_assert!(c.cwnd() - before <= acked.saturating_add(smss).saturating_add(1));
+                    if c.algorithm.follows_delay() {
+                        prop_assert!(c.cwnd() >= before.min(2 * smss));
+                    } else {
+                        prop_assert!(c.cwnd() >= before);
+                    }
+                    prop_assert!(c.cwnd().saturating_sub(before) <= acked.saturating_add(smss).saturating_add(1));
                 }
                 Call::Recovery { acked } => c.on_ack_in_recovery(&full(&c, now, acked)),
                 Call::Congestion { in_flight, ecn: false } => {

@@ -67,6 +67,31 @@ impl Window {
         self.cwnd = u32::try_from(grown).unwrap_or(MAX_CWND).min(MAX_CWND);
     }
 
+    /// Falls to `cwnd` bytes, but not below `least`, and does not return from
+    /// there by slow start.
+    pub(super) fn lower(&mut self, cwnd: u32, least: u32) {
+        self.set_cwnd(cwnd.max(least));
+        self.set_ssthresh(self.cwnd);
+    }
+
+    /// Grows by `credit`, which is in bytes times the window times `unit`, and
+    /// leaves the remainder.
+    pub(super) fn earn(&mut self, credit: &mut u64, unit: u64) {
+        let whole = u64::from(self.cwnd) * unit;
+        self.grow(*credit / whole);
+        *credit %= whole;
+    }
+
+    /// Falls by `part` in 1024 of what was acknowledged, but not below `least`
+    /// segments.
+    pub(super) fn give_way(&mut self, acked: u32, part: u64, least: u32) {
+        let acked = acked.min(self.cwnd);
+        let fall = u64::from(acked) * part.min(1024) / 1024;
+        let least = least.saturating_mul(self.smss).min(self.cwnd);
+        // No more than what was acknowledged.
+        self.lower(self.cwnd - fall as u32, least);
+    }
+
     /// Grows by what was acknowledged, up to the threshold; returns the bytes
     /// that are left over for congestion avoidance.
     pub(super) fn slow_start(&mut self, acked: u32) -> u32 {

@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use super::{Ecn, MtuProbing};
-use crate::congestion::Algorithm;
+use crate::congestion::{Algorithm, Controller};
 
 /// Settings of TCP connections. All have working defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Congestion controller.
     pub congestion: Algorithm,
+    /// The longest queue that LEDBAT and LEDBAT++ make; `None` leaves it to
+    /// them. See [`Controller::set_delay_target`].
+    ///
+    /// [`Controller::set_delay_target`]: crate::congestion::Controller::set_delay_target
+    pub delay_target: Option<Duration>,
     /// Whether new data is spread over the round trip, where that is long
     /// enough (1 ms), instead of leaving in bursts.
     pub pacing: bool,
@@ -90,10 +95,22 @@ pub struct Config {
     pub fin_wait_2: Duration,
 }
 
+impl Config {
+    /// The controller of a connection whose segments have `mss` bytes.
+    pub(super) fn controller(&self, mss: u16) -> Controller {
+        let mut cc = Controller::new(self.congestion, u32::from(mss), self.initial_window);
+        if let Some(target) = self.delay_target {
+            cc.set_delay_target(target);
+        }
+        cc
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             congestion: Algorithm::default(),
+            delay_target: None,
             pacing: false,
             initial_window: 10,
             recv_buffer: 4 << 20,

@@ -147,11 +147,7 @@ impl Connection {
             snd: Send::new(s.iss, mss.min(chunk)),
             rcv: Receive::new(config.recv_buffer, config.window_scaling),
             rtt: Rtt::new(),
-            cc: Controller::new(
-                config.congestion,
-                u32::from(mss.min(chunk)),
-                config.initial_window,
-            ),
+            cc: config.controller(mss.min(chunk)),
             rack: Rack::new(s.iss),
             recovery: Recovery::default(),
             timers: Timers::new(),
@@ -268,11 +264,7 @@ impl Connection {
         let theirs = o.mss.unwrap_or(default_mss(self.is_ipv6())).max(MIN_MSS);
         self.begin_search(self.mss.min(theirs));
         let mss = self.snd.mss;
-        self.cc = Controller::new(
-            self.config.congestion,
-            u32::from(mss),
-            self.config.initial_window,
-        );
+        self.cc = self.config.controller(mss);
         // The window field of a SYN is never scaled.
         self.snd.wnd = u32::from(syn.window);
         self.snd.max_wnd = self.snd.wnd;

@@ -217,6 +217,7 @@ impl Connection {
             in_flight,
             cwnd_limited: self.cwnd_limited.is_some(),
             round_start,
+            delay: None,
         };
         self.advance_phase(now, &sample, newly_lost, advanced, sacked_before, &p);
         if p.ece {
@@ -452,6 +453,7 @@ impl Connection {
                 in_flight,
                 cwnd_limited: false,
                 round_start: false,
+                delay: None,
             };
             self.begin_recovery(now, &sample, self.snd.sacked(), 0);
         }

@@ -85,6 +85,10 @@ impl State {
 #[cfg(test)]
 mod arrival_tests;
 #[cfg(test)]
+mod background_tests;
+#[cfg(test)]
+mod bottleneck;
+#[cfg(test)]
 mod bottleneck_tests;
 #[cfg(test)]
 mod defect_tests;

@@ -99,8 +99,7 @@ fn loss_reordering_and_duplication_change_nothing() {
             window_scaling: r.chance(800),
             nodelay: r.chance(500),
             recv_buffer: 3000 + r.below(1 << 20) as u32,
-            congestion: [Algorithm::Reno, Algorithm::Cubic, Algorithm::Westwood]
-                [r.below(3) as usize],
+            congestion: Algorithm::ALL[r.below(Algorithm::ALL.len() as u64) as usize],
             ..config()
         };
         let (a, b) = (c(), c());

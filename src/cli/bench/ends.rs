@@ -230,10 +230,7 @@ impl Ends {
             conditions.add("engines", format!("{} at each end", self.engines()));
         }
         conditions.add("idle", format!("{:?}", self.args.idle).to_lowercase());
-        conditions.add(
-            "congestion",
-            format!("{:?}", self.args.congestion).to_lowercase(),
-        );
+        conditions.add("congestion", self.args.congestion.to_string());
         if let Some(faults) = &self.args.fault {
             conditions.add("faults", faults.to_string());
         }
