@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use crate::congestion::Algorithm;
+use crate::congestion::{Algorithm, Controller};
 
 /// Settings of uTP connections. All have working defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Congestion controller.
     pub congestion: Algorithm,
+    /// The longest queue that LEDBAT and LEDBAT++ make; `None` leaves it to
+    /// them. See [`Controller::set_delay_target`].
+    ///
+    /// [`Controller::set_delay_target`]: crate::congestion::Controller::set_delay_target
+    pub delay_target: Option<Duration>,
     /// Whether new data is spread over the round trip, where that is long
     /// enough (1 ms), instead of leaving in bursts.
     pub pacing: bool,
@@ -79,10 +84,22 @@ pub struct Config {
     pub fin_wait: Duration,
 }
 
+impl Config {
+    /// The controller of a connection whose packets carry `payload` bytes.
+    pub(super) fn controller(&self, payload: u16) -> Controller {
+        let mut cc = Controller::new(self.congestion, u32::from(payload), self.initial_window);
+        if let Some(target) = self.delay_target {
+            cc.set_delay_target(target);
+        }
+        cc
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
-            congestion: Algorithm::Reno,
+            congestion: Algorithm::Ledbat,
+            delay_target: None,
             pacing: false,
             initial_window: 10,
             recv_buffer: 4 << 20,

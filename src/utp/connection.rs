@@ -163,11 +163,7 @@ impl Connection {
             snd: Send::new(una, mtu.size()),
             rcv: Receive::new(config.recv_buffer, config.reorder_packets),
             rtt: Rtt::new(),
-            cc: Controller::new(
-                config.congestion,
-                u32::from(mtu.size()),
-                config.initial_window,
-            ),
+            cc: config.controller(mtu.size()),
             recovery: Recovery::default(),
             timers: Timers::new(),
             ack: AckState {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::State;
 use super::connection::Connection;
-use crate::congestion::AckSample;
+use crate::congestion::{AckSample, DelaySample};
 use crate::frame::Pool;
 use crate::time::Instant;
 use crate::wire::utp::{Header, Kind, sack_bit};
@@ -175,7 +175,6 @@ impl Connection {
         if round_start {
             self.round_end = self.snd.nxt();
         }
-        let _ = h;
         let sample = AckSample {
             now,
             acked: news.bytes,
@@ -186,6 +185,10 @@ impl Connection {
             in_flight,
             cwnd_limited: self.cwnd_limited.is_some(),
             round_start,
+            delay: Some(DelaySample {
+                ours: h.timestamp_diff,
+                theirs: self.reply_diff,
+            }),
         };
         if self.recovery.point.is_some() && !self.recovery.by_timeout {
             self.cc.on_ack_in_recovery(&sample);

@@ -72,6 +72,9 @@ impl Connection {
     pub fn set_congestion(&mut self, algorithm: Algorithm) {
         self.settings().congestion = algorithm;
         self.cc.switch(algorithm);
+        if let Some(target) = self.config.delay_target {
+            self.cc.set_delay_target(target);
+        }
     }
 
     /// Changes the most that waits for acknowledgement, in bytes.
