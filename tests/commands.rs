@@ -366,6 +366,16 @@ fn serve_says_what_is_in_force_and_stops_in_order() {
 #[test]
 #[ignore = "needs root"]
 fn files_go_both_ways_between_two_fullbores() {
+    files_go_both_ways("http", "");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn files_go_both_ways_between_two_fullbores_over_utp() {
+    files_go_both_ways("utp", ":6881");
+}
+
+fn files_go_both_ways(scheme: &str, port: &str) {
     if !require_root() {
         return;
     }
@@ -383,9 +393,14 @@ fn files_go_both_ways_between_two_fullbores() {
         &net,
         dir.path(),
         &log,
-        &["--writable", "--token-file", token],
+        &["--writable", "--token-file", token, "--utp", "6881"],
     );
-    let url = |name: &str| format!("http://{}/{name}", Side::A.ipv4());
+    let said = fs::read_to_string(&log).unwrap();
+    assert!(
+        said.contains(" on port 80, uTP port 6881, writable"),
+        "{said}"
+    );
+    let url = |name: &str| format!("{scheme}://{}{port}/{name}", Side::A.ipv4());
     let client = |args: &[&str]| {
         let mut command = inside(&net, Side::B, args);
         command.args(["--on", DEVICE]);
@@ -410,6 +425,12 @@ fn files_go_both_ways_between_two_fullbores() {
         .unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(stderr(&output), "");
+    assert!(output.stdout == content);
+    let by_ipv6 = format!("{scheme}://[{}]{port}/big", Side::A.ipv6());
+    let output = client(&["get", &by_ipv6, "-o", "-", "--quiet"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
     assert!(output.stdout == content);
 
     fails(&mut client(&["put", got, &url("up")]), 5, &["401"]);

@@ -56,7 +56,7 @@ fn everybody_is_measured_in_turn() {
     let rows = report["rows"].as_array().unwrap();
     for (group, count, figure) in [
         ("stream", 7, "goodput"),
-        ("utp", 2, "processor, s/GB"),
+        ("utp", 3, "processor, s/GB"),
         ("rr", 5, "p99"),
         ("crr", 4, "connections"),
         ("transfer", 5, "goodput"),

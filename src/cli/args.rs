@@ -157,6 +157,9 @@ pub struct ServeArgs {
     /// TCP port to listen on; may be repeated. Default: 80.
     #[arg(long)]
     pub port: Vec<Count<1, 65_535>>,
+    /// UDP port to serve on over uTP as well; may be repeated.
+    #[arg(long, value_name = "PORT")]
+    pub utp: Vec<Count<1, 65_535>>,
     /// Allow PUT.
     #[arg(long)]
     pub writable: bool,
@@ -171,7 +174,7 @@ pub struct ServeArgs {
 /// Arguments of `fullbore get`.
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// What to fetch: http://host[:port]/path.
+    /// What to fetch: http://host[:port]/path, or utp:// for HTTP over uTP.
     pub url: String,
     /// Where to put it; "-" is standard output. Default: the URL's last part.
     #[arg(short, long, value_name = "FILE")]
@@ -202,7 +205,7 @@ pub struct GetArgs {
 pub struct PutArgs {
     /// The file to send; "-" is standard input.
     pub file: PathBuf,
-    /// Where to: http://host[:port]/path.
+    /// Where to: http://host[:port]/path, or utp:// for HTTP over uTP.
     pub url: String,
     /// Attempts after a connection that failed or was lost, with growing
     /// pauses; those that made progress do not count.
@@ -270,6 +273,7 @@ mod tests {
         for (line, expected) in [
             ("fullbore serve . --on a/b", "an interface name"),
             ("fullbore serve . --on e --port 0", "from 1 to 65535"),
+            ("fullbore serve . --on e --utp 65536", "from 1 to 65535"),
             (
                 "fullbore serve . --on e --address 192.0.2.0/24",
                 "a host's address",

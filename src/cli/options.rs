@@ -9,13 +9,13 @@ use crate::config::{
 use crate::congestion::Algorithm;
 use crate::engine::{EngineConfig, Idle};
 use crate::stack::route::{Prefix, Route};
-use crate::tcp;
 use crate::transfer::app::ServerOptions;
 use crate::transfer::serve::Scope;
 use crate::xdp::{
     self, AttachMode, BindMode, Interface, LinkOptions, SteeringOptions, UmemOptions, VlanPolicy,
     XdpError,
 };
+use crate::{tcp, utp};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -98,6 +98,7 @@ pub fn node(plan: &Plan) -> Result<NodeOptions, Failure> {
         verify: file.rx_checksum == RxChecksum::Verify,
         engine: EngineConfig {
             tcp: Arc::new(tcp(&file.tcp)),
+            utp: Arc::new(utp(&file.utp)),
             max_flows: small(file.limits.connections.get()),
             seed: seed()?,
             drain: file.limits.drain.get(),
@@ -129,13 +130,16 @@ pub fn server(plan: &Plan, dir: PathBuf) -> Result<ServerOptions, Failure> {
         IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     ];
     let mut options = ServerOptions::new(dir);
-    options.listen = file
-        .serve
-        .ports
-        .iter()
-        .flat_map(|port| any.map(|ip| SocketAddr::new(ip, small(port.get()))))
-        .collect();
+    let at = |ports: &[config::Count<1, 65_535>]| {
+        ports
+            .iter()
+            .flat_map(|port| any.map(|ip| SocketAddr::new(ip, small(port.get()))))
+            .collect()
+    };
+    options.listen = at(&file.serve.ports);
+    options.listen_utp = at(&file.serve.utp_ports);
     options.backlog = small(file.tcp.backlog.get());
+    options.backlog_utp = small(file.utp.backlog.get());
     options.writable = file.serve.writable;
     options.token_file.clone_from(&file.serve.token_file);
     options.token_scope = match plan.token_scope {
@@ -268,6 +272,43 @@ fn tcp(tcp: &config::Tcp) -> tcp::Config {
     }
 }
 
+fn utp(utp: &config::Utp) -> utp::Config {
+    utp::Config {
+        congestion: algorithm(utp.congestion),
+        delay_target: utp.delay_target.map(config::Span::get),
+        pacing: utp.pacing,
+        initial_window: small(utp.initial_window.get()),
+        recv_buffer: small(utp.receive_buffer.get()),
+        send_buffer: small(utp.send_buffer.get()),
+        unsent_buffer: small(utp.unsent_buffer.get()),
+        max_packets: small(utp.max_packets.get()),
+        reorder_packets: small(utp.reorder_packets.get()),
+        max_payload: utp.max_payload.map(|n| small(n.get())),
+        mtu_probing: utp.mtu_probing,
+        mtu_raise: utp.mtu_raise.get(),
+        nodelay: utp.no_delay,
+        delayed_ack: match utp.delayed_ack {
+            OrOff::On(delay) => delay.get(),
+            OrOff::Off => Duration::ZERO,
+        },
+        ack_packets: small(utp.ack_packets.get()),
+        challenge_acks: small(utp.challenge_acks.get()),
+        initial_rto: utp.initial_rto.get(),
+        min_rto: utp.min_rto.get(),
+        max_rto: utp.max_rto.get(),
+        syn_timeout: utp.syn_timeout.get(),
+        syn_retries: small(utp.syn_retries.get()),
+        accept_timeout: utp.accept_timeout.get(),
+        retries: small(utp.retries.get()),
+        user_timeout: utp.user_timeout.on().map(config::Span::get),
+        window_probe: utp.window_probe.get(),
+        keepalive: utp.keepalive.on().map(config::Span::get),
+        keepalive_probes: small(utp.keepalive_probes.get()),
+        linger: utp.linger.get(),
+        fin_wait: utp.fin_wait.get(),
+    }
+}
+
 /// A number that the configuration has bounded already, in a smaller type.
 fn small<T: TryFrom<u64> + Bounded>(n: u64) -> T {
     T::try_from(n).unwrap_or(T::MOST)
@@ -326,6 +367,16 @@ mod tests {
     }
 
     #[test]
+    fn the_defaults_of_a_configuration_are_those_of_utp() {
+        let ours = utp(&config::Utp::default());
+        let theirs = utp::Config {
+            nodelay: true,
+            ..utp::Config::default()
+        };
+        assert_eq!(ours, theirs);
+    }
+
+    #[test]
     fn own_addresses_bring_their_default_route() {
         let plan = plan(
             "[addresses]\nmode = \"own\"\nown = [\"192.0.2.7/24\", \"2001:db8::7/64\"]\n\
@@ -338,7 +389,12 @@ mod tests {
 
     #[test]
     fn a_server_listens_on_every_port_of_both_families() {
-        let options = server(&plan("[serve]\nports = [80, 8080]"), ".".into()).unwrap();
+        let text = "[serve]\nports = [80, 8080]\nutp_ports = [6881]";
+        let options = server(&plan(text), ".".into()).unwrap();
+        let [v4, v6] = &options.listen_utp[..] else {
+            panic!("{:?}", options.listen_utp);
+        };
+        assert_eq!((v4.port(), v6.port(), v6.is_ipv6()), (6881, 6881, true));
         let ports: Vec<_> = options
             .listen
             .iter()

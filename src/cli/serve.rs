@@ -6,6 +6,7 @@ use super::node::{Node, NodeError};
 use super::options;
 use super::report::{self, Stats};
 use super::signals::Interrupt;
+use crate::config;
 use crate::transfer::app::{Server, ServerError};
 use std::time::Duration;
 
@@ -32,12 +33,28 @@ impl From<NodeError> for Failure {
     }
 }
 
+/// Where is served: "port 80", or "port 80, uTP port 6881".
+fn ports(serve: &config::Serve) -> String {
+    let list = |what, ports: &[config::Count<1, 65_535>]| {
+        let ports: Vec<_> = ports.iter().map(|p| p.get().to_string()).collect();
+        (!ports.is_empty()).then(|| format!("{what} {}", ports.join(", ")))
+    };
+    let all = [
+        list("port", &serve.ports),
+        list("uTP port", &serve.utp_ports),
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 /// Serves until a signal comes.
 pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     let mut source = args.interface.source()?;
     let serve = &mut source.file.serve;
     if !args.port.is_empty() {
         serve.ports.clone_from(&args.port);
+    }
+    if !args.utp.is_empty() {
+        serve.utp_ports.clone_from(&args.utp);
     }
     serve.writable |= args.writable;
     if args.token_file.is_some() {
@@ -64,17 +81,10 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     while !interrupt.requested() && !node.has_ended() {
         if !announced && server.listening() == node_options.engines.len() {
             announced = true;
-            let ports: Vec<_> = plan
-                .file
-                .serve
-                .ports
-                .iter()
-                .map(|p| p.get().to_string())
-                .collect();
             eprintln!(
-                "serving {} on port {}, {}",
+                "serving {} on {}, {}",
                 dir.display(),
-                ports.join(", "),
+                ports(&plan.file.serve),
                 if plan.file.serve.writable {
                     "writable"
                 } else {

@@ -21,7 +21,7 @@ pub use error::{Error, Problem};
 pub use file::{
     AddressMode, Addresses, Attach, Bind, ChunkSize, Congestion, Cores, Ecn, File, HugePages, Idle,
     IdleStrategy, Limits, MtuProbing, Queues, Rings, RxChecksum, Serve, Stats, StatsFormat, Tcp,
-    TokenScope, Umem,
+    TokenScope, Umem, Utp,
 };
 pub use names::{Cidr, InterfaceName};
 pub use plan::{Contradiction, EnginePlan, Plan};

@@ -53,6 +53,7 @@ impl Plan {
         memory(&file, &mut found);
         addresses(&file, &mut found);
         tcp(&file, &mut found);
+        utp(&file, &mut found);
         serve(&file, &mut found);
         let Some(name) = file.interface.clone() else {
             found.insert(
@@ -367,13 +368,43 @@ fn tcp(file: &File, found: &mut Vec<Contradiction>) {
     }
 }
 
+fn utp(file: &File, found: &mut Vec<Contradiction>) {
+    let utp = &file.utp;
+    if utp.min_rto.get() > utp.max_rto.get() {
+        found.push(contradiction(
+            &["utp", "min_rto"],
+            format!(
+                "`min_rto` ({:?}) is above `max_rto` ({:?})",
+                utp.min_rto.get(),
+                utp.max_rto.get()
+            ),
+            "lower it",
+        ));
+    }
+    if utp.keepalive == OrOff::Off && utp.keepalive_probes.get() > 0 {
+        found.push(contradiction(
+            &["utp", "keepalive_probes"],
+            "`keepalive_probes` has no meaning while `keepalive` is \"off\"",
+            "set keepalive to a duration, or remove it",
+        ));
+    }
+}
+
 fn serve(file: &File, found: &mut Vec<Contradiction>) {
     let serve = &file.serve;
-    if serve.ports.is_empty() {
+    if let Some(port) = repeated(&serve.utp_ports) {
+        let message = format!("port {} is listed twice", port.get());
+        found.push(contradiction(
+            &["serve", "utp_ports"],
+            message,
+            "list each once",
+        ));
+    }
+    if serve.ports.is_empty() && serve.utp_ports.is_empty() {
         found.push(contradiction(
             &["serve", "ports"],
             "no port is listed",
-            "list at least one",
+            "list at least one, here or in utp_ports",
         ));
     } else if let Some(port) = repeated(&serve.ports) {
         let message = format!("port {} is listed twice", port.get());

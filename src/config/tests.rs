@@ -317,6 +317,7 @@ fn the_annotated_file_has_every_key_and_no_other() {
         "idle",
         "addresses",
         "tcp",
+        "utp",
         "serve",
         "limits",
         "stats",

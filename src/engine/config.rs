@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::tcp;
+use crate::{tcp, utp};
 
 /// What an engine does when there is nothing to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,8 +33,10 @@ impl Default for Idle {
 /// Settings of an engine. The default suits tests and small servers.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// Settings of its connections.
+    /// Settings of its connections over TCP.
     pub tcp: Arc<tcp::Config>,
+    /// Settings of its connections over uTP.
+    pub utp: Arc<utp::Config>,
     /// Most connections at one time, TIME-WAIT included.
     pub max_flows: usize,
     /// Packets received in a turn: 1 to 4096.
@@ -62,6 +64,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             tcp: Arc::default(),
+            utp: Arc::default(),
             max_flows: 65_536,
             batch: 64,
             tx_queue: 128,

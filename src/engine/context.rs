@@ -9,10 +9,13 @@ use super::{Flow, Mailbox};
 use crate::congestion::Algorithm;
 use crate::frame::{Packet, Region};
 use crate::stack::flow::Slot;
-use crate::stack::{Conn, ConnectError, ConnectOptions, ListenError};
+use crate::stack::{
+    Conn, ConnectError, ConnectOptions, ListenError, ListenOptions, Transport, Vitals,
+};
 use crate::stats::Snapshot;
-use crate::tcp::{self, Connection, Info};
+use crate::tcp::{self, Info};
 use crate::time::Instant;
+use crate::utp;
 use crate::wire::checksum::Sum;
 
 /// An engine as its application sees it, for the time of one call.
@@ -33,22 +36,39 @@ impl<M: Send> Context<'_, M> {
 
     // -- connections ------------------------------------------------------
 
-    /// Accepts connections at `local`; the unspecified address stands for
+    /// Accepts connections over TCP at `local`; the unspecified address stands for
     /// all own addresses of its family. At most `backlog` connections wait to
     /// be established; beyond that SYN cookies take their place.
     ///
     /// # Errors
     /// When the port is taken, or not to be had from the steering program.
     pub fn listen(&mut self, local: SocketAddr, backlog: usize) -> Result<(), ListenError> {
-        self.core.stack.listen(local, backlog)
+        self.listen_with(local, ListenOptions::new(Transport::Tcp, backlog))
     }
 
-    /// Accepts no more connections at `local`. Those accepted stay.
+    /// As [`listen`](Self::listen), over another transport or in another way.
+    ///
+    /// # Errors
+    /// As [`listen`](Self::listen).
+    pub fn listen_with(
+        &mut self,
+        local: SocketAddr,
+        options: ListenOptions,
+    ) -> Result<(), ListenError> {
+        self.core.stack.listen(local, options)
+    }
+
+    /// Accepts no more connections over TCP at `local`. Those accepted stay.
     pub fn unlisten(&mut self, local: SocketAddr) {
-        self.core.stack.unlisten(local);
+        self.unlisten_with(Transport::Tcp, local);
     }
 
-    /// Opens a connection; [`connected`](super::Application::connected) or
+    /// The same over any transport.
+    pub fn unlisten_with(&mut self, transport: Transport, local: SocketAddr) {
+        self.core.stack.unlisten(transport, local);
+    }
+
+    /// Opens a connection over TCP; [`connected`](super::Application::connected) or
     /// [`closed`](super::Application::closed) follows.
     ///
     /// # Errors
@@ -76,8 +96,8 @@ impl<M: Send> Context<'_, M> {
         self.connect_with(remote, &options)
     }
 
-    /// As [`connect`](Self::connect), from an own address or port, or with
-    /// settings, that are not the usual ones.
+    /// As [`connect`](Self::connect), over another transport, from an own
+    /// address or port, or with settings, that are not the usual ones.
     ///
     /// # Errors
     /// When nothing could even be sent, or the address is no own one of the
@@ -92,7 +112,7 @@ impl<M: Send> Context<'_, M> {
             .connect(core.now, &mut core.pool, remote, options)
     }
 
-    /// Gives the connections that the listener at `local` accepts from now on
+    /// Gives the connections that the listener of TCP at `local` accepts from now on
     /// settings of their own.
     pub fn tune_listener(&mut self, local: SocketAddr, tcp: Arc<tcp::Config>) {
         self.core.stack.tune_listener(local, tcp);
@@ -120,18 +140,18 @@ impl<M: Send> Context<'_, M> {
 
     /// Whether to send small segments at once (no Nagle algorithm).
     pub fn set_nodelay(&mut self, flow: Flow, nodelay: bool) {
-        self.with_tcp(flow, |conn| conn.set_nodelay(nodelay));
+        self.with(flow, |conn, _| conn.set_nodelay(nodelay));
     }
 
     /// Whether to hold small segments back until they are full, for up to
     /// 200 ms.
     pub fn set_cork(&mut self, flow: Flow, cork: bool) {
-        self.with_tcp(flow, |conn| conn.set_cork(cork));
+        self.with(flow, |conn, _| conn.set_cork(cork));
     }
 
     /// Caps the payload of segments, options included, in bytes.
     pub fn set_max_segment(&mut self, flow: Flow, most: u16) {
-        self.with_tcp(flow, |conn| conn.set_max_segment(most));
+        self.with(flow, |conn, _| conn.set_max_segment(most));
     }
 
     /// Idle time before the first keepalive probe, or none; then the time
@@ -144,33 +164,31 @@ impl<M: Send> Context<'_, M> {
         probes: u8,
     ) {
         let now = self.core.now;
-        self.with_tcp(flow, |conn| {
-            conn.set_keepalive_interval(interval);
-            conn.set_keepalive_probes(probes);
-            conn.set_keepalive(now, idle);
+        self.with(flow, |conn, _| {
+            conn.set_keepalive(now, idle, interval, probes);
         });
     }
 
     /// Longest time that sent data may stay unacknowledged (RFC 5482);
     /// `None` leaves it to the number of retries.
     pub fn set_user_timeout(&mut self, flow: Flow, longest: Option<Duration>) {
-        self.with_tcp(flow, |conn| conn.set_user_timeout(longest));
+        self.with(flow, |conn, _| conn.set_user_timeout(longest));
     }
 
     /// Changes the congestion controller; the window stays.
     pub fn set_congestion(&mut self, flow: Flow, algorithm: Algorithm) {
-        self.with_tcp(flow, |conn| conn.set_congestion(algorithm));
+        self.with(flow, |conn, _| conn.set_congestion(algorithm));
     }
 
     /// Changes the most that waits for acknowledgement, in bytes.
     pub fn set_send_buffer(&mut self, flow: Flow, bytes: u32) {
-        self.with_tcp(flow, |conn| conn.set_send_buffer(bytes));
+        self.with(flow, |conn, _| conn.set_send_buffer(bytes));
     }
 
     /// Changes the most that waits to be read, in bytes. A window that the
     /// peer has been told is not taken back.
     pub fn set_recv_buffer(&mut self, flow: Flow, bytes: u32) {
-        self.with_tcp(flow, |conn| conn.set_recv_buffer(bytes));
+        self.with(flow, |conn, _| conn.set_recv_buffer(bytes));
     }
 
     /// Sends the packets of a connection with this Differentiated Services
@@ -194,7 +212,31 @@ impl<M: Send> Context<'_, M> {
         self.slot(flow).map(|s| s.tuple.local())
     }
 
-    /// A look into the connection.
+    /// What carries the connection.
+    #[must_use]
+    pub fn transport(&self, flow: Flow) -> Option<Transport> {
+        self.slot(flow).map(|s| s.conn.transport())
+    }
+
+    /// Bytes handed over that the peer has not acknowledged.
+    #[must_use]
+    pub fn send_queue(&self, flow: Flow) -> usize {
+        self.slot(flow).map_or(0, |s| s.conn.send_queue())
+    }
+
+    /// What is of interest of a connection over any transport.
+    #[must_use]
+    pub fn vitals(&self, flow: Flow) -> Option<Vitals> {
+        self.slot(flow).map(|s| s.conn.vitals())
+    }
+
+    /// A look into a connection over uTP.
+    #[must_use]
+    pub fn utp_info(&self, flow: Flow) -> Option<utp::Info> {
+        Some(self.slot(flow)?.conn.utp()?.info())
+    }
+
+    /// A look into a connection over TCP.
     #[must_use]
     pub fn info(&self, flow: Flow) -> Option<Info> {
         Some(self.slot(flow)?.conn.tcp()?.info())
@@ -393,12 +435,6 @@ impl<M: Send> Context<'_, M> {
         let result = change(&mut slot.conn, &mut core.pool);
         core.stack.touch(flow.index() as u32);
         Some(result)
-    }
-
-    /// The same of a connection over TCP; of others nothing is changed.
-    fn with_tcp<R>(&mut self, flow: Flow, change: impl FnOnce(&mut Connection) -> R) -> Option<R> {
-        self.with(flow, |conn, _| conn.tcp_mut().map(change))
-            .flatten()
     }
 
     /// Whether others wait for frames, so that this connection, which could

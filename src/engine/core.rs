@@ -32,7 +32,7 @@ impl<M> Core<M> {
         let ledger = self.pool.ledger();
         snapshot.engine = self.counters;
         snapshot.stack = self.stack.counters();
-        snapshot.tcp = self.stack.tcp_counters();
+        (snapshot.tcp, snapshot.utp) = self.stack.transport_counters();
         snapshot.tcp.payload_bytes_copied = self.pool.copied();
         snapshot.drops = self.stack.drops();
         snapshot.frames.total = u64::from(ledger.total());

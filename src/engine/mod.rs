@@ -24,8 +24,10 @@ mod tests;
 
 pub use self::core::TimerId;
 pub use crate::stack::ports::{NoClaims, PortClaims, Protocol};
-pub use crate::stack::{ConnectError, ConnectOptions, Flow, ListenError};
-pub use crate::tcp::Reason;
+pub use crate::stack::{
+    ConnectError, ConnectOptions, Flow, ListenError, ListenOptions, Transport, Vitals,
+};
+pub use crate::transport::Reason;
 pub use app::Application;
 pub use clock::Clock;
 pub use config::{EngineConfig, Idle};

@@ -14,8 +14,8 @@ use crate::stack::iface::Interface;
 use crate::stack::output::Left;
 use crate::stack::{self, Stack, Tell};
 use crate::stats::{EngineCounters, Publisher, Snapshot};
-use crate::tcp;
 use crate::time::Instant;
+use crate::transport;
 
 /// Messages taken in a turn.
 const MESSAGES: usize = 256;
@@ -103,6 +103,7 @@ impl<L: Link, A: Application> Engine<L, A> {
             parts.interface,
             stack::Config {
                 tcp: config.tcp.clone(),
+                utp: config.utp.clone(),
                 max_flows: config.max_flows,
                 ports: config.ports.clone(),
                 claims: parts.claims,
@@ -418,7 +419,7 @@ impl<L: Link, A: Application> Engine<L, A> {
     /// Frames are there again: those that were refused some may go on.
     fn feed_starved(&mut self) {
         // One frame is enough: whoever waits may be what holds up the others.
-        let enough = tcp::reserve(&self.core.pool);
+        let enough = transport::reserve(&self.core.pool);
         for _ in 0..self.core.starved.len() {
             if self.core.pool.available() <= enough {
                 return;

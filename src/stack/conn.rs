@@ -2,12 +2,62 @@
 //! the same for all.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
 
+use super::ports::Protocol;
+use crate::congestion::Algorithm;
 use crate::frame::{Packet, Pool, TxDesc};
-use crate::tcp::{self, Event, State};
+use crate::tcp::{self, State};
 use crate::time::Instant;
+use crate::transport::Event;
+use crate::utp;
 use crate::wire::checksum::Sum;
 use crate::wire::template::Template;
+
+/// What carries a stream of bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Transport {
+    /// TCP (RFC 9293).
+    #[default]
+    Tcp,
+    /// uTP (BEP 29), over UDP.
+    Utp,
+}
+
+impl Transport {
+    /// The protocol that has its ports.
+    #[must_use]
+    pub const fn protocol(self) -> Protocol {
+        match self {
+            Self::Tcp => Protocol::Tcp,
+            Self::Utp => Protocol::Udp,
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Utp => "uTP",
+        })
+    }
+}
+
+/// What is of interest of a connection over any transport.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Vitals {
+    /// Congestion window in bytes.
+    pub cwnd: u32,
+    /// Smoothed round-trip time, once one has been measured.
+    pub srtt: Option<Duration>,
+    /// Packets sent again.
+    pub retransmits: u64,
+    /// Bytes that the application has handed over and the peer has not
+    /// acknowledged.
+    pub send_queue: u32,
+}
 
 /// The machine of one connection.
 ///
@@ -15,9 +65,12 @@ use crate::wire::template::Template;
 /// through [`tcp`](Self::tcp) and the like. For what each means see
 /// [`tcp::Connection`].
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // on purpose: see `Utp`
 pub enum Conn {
     /// TCP.
     Tcp(tcp::Connection),
+    /// uTP: elsewhere, so that connections of TCP lie as they would alone.
+    Utp(Box<utp::Connection>),
 }
 
 /// Calls the method of the same name.
@@ -25,6 +78,7 @@ macro_rules! each {
     ($conn:expr, $c:ident => $call:expr) => {
         match $conn {
             Conn::Tcp($c) => $call,
+            Conn::Utp($c) => $call,
         }
     };
 }
@@ -37,6 +91,7 @@ impl Conn {
     pub const fn tcp(&self) -> Option<&tcp::Connection> {
         match self {
             Self::Tcp(c) => Some(c),
+            Self::Utp(_) => None,
         }
     }
 
@@ -45,15 +100,71 @@ impl Conn {
     pub const fn tcp_mut(&mut self) -> Option<&mut tcp::Connection> {
         match self {
             Self::Tcp(c) => Some(c),
+            Self::Utp(_) => None,
         }
     }
 
-    /// Whether it is over, and only answers what is late: TIME-WAIT.
+    /// The machine, if it is uTP's.
+    #[inline]
+    #[must_use]
+    pub fn utp(&self) -> Option<&utp::Connection> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Utp(c) => Some(c),
+        }
+    }
+
+    /// The machine, if it is uTP's.
+    #[inline]
+    pub fn utp_mut(&mut self) -> Option<&mut utp::Connection> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Utp(c) => Some(c),
+        }
+    }
+
+    /// Whose machine it is.
+    #[inline]
+    #[must_use]
+    pub const fn transport(&self) -> Transport {
+        match self {
+            Self::Tcp(_) => Transport::Tcp,
+            Self::Utp(_) => Transport::Utp,
+        }
+    }
+
+    /// What is of interest of any connection.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        match self {
+            Self::Tcp(c) => {
+                let info = c.info();
+                Vitals {
+                    cwnd: info.cwnd,
+                    srtt: info.srtt,
+                    retransmits: info.counters.retransmits,
+                    send_queue: info.send_queue,
+                }
+            }
+            Self::Utp(c) => {
+                let info = c.info();
+                Vitals {
+                    cwnd: info.cwnd,
+                    srtt: info.srtt,
+                    retransmits: info.counters.retransmits,
+                    send_queue: info.send_queue,
+                }
+            }
+        }
+    }
+
+    /// Whether it is over, and only answers what is late: TIME-WAIT of TCP.
     #[inline]
     #[must_use]
     pub fn is_lingering(&self) -> bool {
         match self {
             Self::Tcp(c) => c.state() == State::TimeWait,
+            Self::Utp(c) => c.is_lingering(),
         }
     }
 
@@ -63,11 +174,10 @@ impl Conn {
     pub fn is_closed(&self) -> bool {
         match self {
             Self::Tcp(c) => c.state() == State::Closed,
+            Self::Utp(c) => c.state() == utp::State::Closed,
         }
     }
 
-    /// Appends up to `budget` segments of new data to `tx`: how many. Those of
-    /// transports without trains leave one by one.
     #[inline]
     pub fn poll_train(
         &mut self,
@@ -77,9 +187,7 @@ impl Conn {
         budget: usize,
         tx: &mut VecDeque<TxDesc>,
     ) -> usize {
-        match self {
-            Self::Tcp(c) => c.poll_train(now, pool, template, budget, tx),
-        }
+        each!(self, c => c.poll_train(now, pool, template, budget, tx))
     }
 
     #[inline]
@@ -211,6 +319,59 @@ impl Conn {
 
     pub fn release(&mut self, pool: &mut Pool) {
         each!(self, c => c.release(pool));
+    }
+
+    /// Bytes that the application has handed over and the peer has not
+    /// acknowledged.
+    #[must_use]
+    pub fn send_queue(&self) -> usize {
+        match self {
+            Self::Tcp(c) => c.info().send_queue as usize,
+            Self::Utp(c) => c.send_queue(),
+        }
+    }
+
+    pub fn set_nodelay(&mut self, nodelay: bool) {
+        each!(self, c => c.set_nodelay(nodelay));
+    }
+
+    pub fn set_cork(&mut self, cork: bool) {
+        each!(self, c => c.set_cork(cork));
+    }
+
+    pub fn set_max_segment(&mut self, most: u16) {
+        each!(self, c => c.set_max_segment(most));
+    }
+
+    /// Of uTP the time between keepalives is always that before the first.
+    pub fn set_keepalive(
+        &mut self,
+        now: Instant,
+        idle: Option<Duration>,
+        interval: Duration,
+        probes: u8,
+    ) {
+        if let Self::Tcp(c) = self {
+            c.set_keepalive_interval(interval);
+        }
+        each!(self, c => c.set_keepalive_probes(probes));
+        each!(self, c => c.set_keepalive(now, idle));
+    }
+
+    pub fn set_user_timeout(&mut self, longest: Option<Duration>) {
+        each!(self, c => c.set_user_timeout(longest));
+    }
+
+    pub fn set_congestion(&mut self, algorithm: Algorithm) {
+        each!(self, c => c.set_congestion(algorithm));
+    }
+
+    pub fn set_send_buffer(&mut self, bytes: u32) {
+        each!(self, c => c.set_send_buffer(bytes));
+    }
+
+    pub fn set_recv_buffer(&mut self, bytes: u32) {
+        each!(self, c => c.set_recv_buffer(bytes));
     }
 
     #[inline]

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-use super::flow::{Phase, Tuple};
+use super::flow::{Phase, Slot, Tuple};
 use super::icmp::{About, Report, ReportKind};
 use super::iface::{Interface, Meta, Mode, Received};
 use super::ports::Protocol;
-use super::{Conn, Stack};
+use super::{Conn, Stack, Transport};
 use crate::frame::{Packet, Pool, TxDesc};
 use crate::stats::DropReason;
 use crate::tcp::cookie::Offer;
@@ -17,6 +17,7 @@ use crate::tcp::{Connection, State, write_bare};
 use crate::time::Instant;
 use crate::wire::ip::PROTOCOL_ICMPV6;
 use crate::wire::tcp::{Flags, Header};
+use crate::wire::utp::SeqNr;
 use crate::wire::{eth, ipv6};
 
 /// Stateless answers that may wait for the transmit ring.
@@ -205,7 +206,8 @@ impl Stack {
 
     #[inline]
     fn find_recent(&mut self, tuple: &Tuple) -> Option<u32> {
-        if self.flows.at(self.last).is_some_and(|s| s.tuple == *tuple) {
+        let is_it = |s: &Slot| s.tuple == *tuple && s.conn.tcp().is_some();
+        if self.flows.at(self.last).is_some_and(is_it) {
             return Some(self.last);
         }
         let index = self.flows.find(tuple)?;
@@ -232,7 +234,7 @@ impl Stack {
         };
         let reopens = over && is_plain_syn(header.flags);
         let local = slot.tuple.local();
-        !(reopens && self.listeners.find(local).is_some())
+        !(reopens && self.listeners.find(Transport::Tcp, local).is_some())
     }
 
     #[inline]
@@ -267,7 +269,7 @@ impl Stack {
         packet: Packet,
         tx: &mut VecDeque<TxDesc>,
     ) -> Option<(Packet, DropReason)> {
-        let Some(listener) = self.listeners.find(tuple.local()) else {
+        let Some(listener) = self.listeners.find(Transport::Tcp, tuple.local()) else {
             return Some((packet, DropReason::TcpPortClosed));
         };
         let (id, full) = (listener.id(), listener.is_full());
@@ -354,7 +356,7 @@ impl Stack {
         let offer = Offer::new(&self.settings_at(local), path.mss);
         let answer = self.cookies.syn_ack(now, local, remote, syn, &offer);
         write_bare(&mut packet, pool, &path.template, &answer, 0);
-        if let Some(listener) = self.listeners.find(local) {
+        if let Some(listener) = self.listeners.find(Transport::Tcp, local) {
             listener.sent_cookie(now);
         }
         self.counters.cookies_sent += 1;
@@ -421,7 +423,7 @@ impl Stack {
             return;
         }
         let local = SocketAddr::new(meta.dst, header.dst_port);
-        let listens = self.listeners.find(local).is_some();
+        let listens = self.listeners.find(Transport::Tcp, local).is_some();
         if listens && !header.flags.contains(Flags::ACK) {
             // RFC 9293 section 3.10.7.2: in LISTEN what is neither a SYN nor an
             // acknowledgement is dropped. So is a SYN with FIN, which nobody
@@ -455,7 +457,7 @@ impl Stack {
         self.reply(pool, desc, tx);
     }
 
-    fn reply(&mut self, pool: &mut Pool, desc: TxDesc, tx: &mut VecDeque<TxDesc>) {
+    pub(super) fn reply(&mut self, pool: &mut Pool, desc: TxDesc, tx: &mut VecDeque<TxDesc>) {
         if tx.len() < MAX_REPLIES {
             tx.push_back(desc);
         } else {
@@ -467,8 +469,9 @@ impl Stack {
     /// What the network says about a packet of ours; `false` if there is no
     /// such connection here.
     pub fn report(&mut self, now: Instant, pool: &mut Pool, report: &Report) -> bool {
-        let About::Segment(quoted) = report.about else {
-            return false;
+        let quoted = match report.about {
+            About::Segment(seq) => seq,
+            About::Packet { id, seq } => return self.report_utp(now, pool, report, id, SeqNr(seq)),
         };
         let tuple = Tuple::new(report.local, report.remote);
         let Some(index) = self.flows.find(&tuple) else {

@@ -5,9 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use super::Conn;
 use super::index::Index;
 use super::slots::Slots;
-use crate::stats::TcpCounters;
-use crate::tcp::{Counters, Reason};
+use crate::stats::{TcpCounters, UtpCounters};
+use crate::tcp::Counters;
 use crate::time::Instant;
+use crate::transport::Reason;
+use crate::utp;
 use crate::wire::template::Template;
 
 /// Memory kept for the list of connections in use, in their number.
@@ -90,7 +92,7 @@ pub enum Phase {
 /// Where a connection's frames go.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// The headers below TCP.
+    /// The headers below the transport.
     pub template: Template,
     /// The lower half of the interface's generation that it was found in: it is
     /// looked up again now and then anyway.
@@ -195,7 +197,10 @@ const _: () = assert!(size_of::<Option<Slot>>() <= SLOT_BUDGET);
 #[derive(Debug)]
 pub struct FlowTable {
     slots: Slots<Slot>,
+    /// Connections of TCP by their tuple.
     index: Index,
+    /// Those of uTP by tuple and connection id.
+    utp: Index,
     max: usize,
     generation: u32,
     /// What happened to connections that are gone, and to those that are not
@@ -212,6 +217,7 @@ pub struct FlowTable {
 #[derive(Clone, Debug, Default)]
 struct Sums {
     tcp: TcpCounters,
+    utp: UtpCounters,
     /// Payloads that there were no frames for.
     unread_full: u64,
 }
@@ -225,6 +231,12 @@ impl Sums {
                     *sum += n;
                 }
             }
+            Conn::Utp(conn) => {
+                let c = conn.counters();
+                for (sum, n) in self.of_utp(&c) {
+                    *sum += n;
+                }
+            }
         }
     }
 
@@ -234,6 +246,12 @@ impl Sums {
             Conn::Tcp(conn) => {
                 let c = conn.counters();
                 for (sum, n) in self.of(&c) {
+                    *sum -= n;
+                }
+            }
+            Conn::Utp(conn) => {
+                let c = conn.counters();
+                for (sum, n) in self.of_utp(&c) {
                     *sum -= n;
                 }
             }
@@ -264,13 +282,40 @@ impl Sums {
     }
 }
 
+impl Sums {
+    const fn of_utp(&mut self, c: &utp::Counters) -> [(&mut u64, u64); 17] {
+        let s = &mut self.utp;
+        [
+            (&mut s.packets_in, c.packets_received),
+            (&mut s.packets_out, c.packets_sent),
+            (&mut s.bytes_in, c.bytes_received),
+            (&mut s.bytes_acked, c.bytes_acked),
+            (&mut s.retransmits, c.retransmits),
+            (&mut s.fast_retransmits, c.fast_retransmits),
+            (&mut s.timeouts, c.timeouts),
+            (&mut s.mtu_probes, c.mtu_probes),
+            (&mut s.black_holes, c.black_holes),
+            (&mut s.window_probes, c.window_probes),
+            (&mut s.keepalives, c.keepalives),
+            (&mut s.out_of_order, c.out_of_order),
+            (&mut s.duplicates, c.duplicates),
+            (&mut s.out_of_window, c.out_of_window),
+            (&mut s.bad_acks, c.bad_acks),
+            (&mut s.bad_resets, c.bad_resets),
+            (&mut self.unread_full, c.no_room),
+        ]
+    }
+}
+
 impl FlowTable {
-    /// A table for at most `max` connections, hashed under `key`.
+    /// A table for at most `max` connections, those of TCP hashed under `key`,
+    /// those of uTP under `utp_key`.
     #[must_use]
-    pub fn new(max: usize, key: [u8; 16]) -> Self {
+    pub fn new(max: usize, key: [u8; 16], utp_key: [u8; 16]) -> Self {
         Self {
             slots: Slots::new(),
             index: Index::new(key),
+            utp: Index::new(utp_key),
             // Indices are 32 bits, of which the last is kept for "none".
             max: max.min(u32::MAX as usize - 1),
             generation: 0,
@@ -300,10 +345,18 @@ impl FlowTable {
 
     /// Adds a connection. `None` if the table is full or has the tuple.
     pub fn insert(&mut self, slot: Slot) -> Option<Flow> {
-        let hash = self.index.hash(&slot.tuple);
-        if self.is_full() || self.find_hashed(hash, &slot.tuple).is_some() {
+        let known = match &slot.conn {
+            Conn::Tcp(_) => self.find(&slot.tuple),
+            Conn::Utp(conn) => self.find_utp(&slot.tuple, conn.recv_id()),
+        };
+        if self.is_full() || known.is_some() {
             return None;
         }
+        let utp = slot.conn.utp().map(|c| c.recv_id());
+        let hash = match utp {
+            None => self.index.hash(&slot.tuple),
+            Some(id) => self.utp.hash_id(&slot.tuple, id),
+        };
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let index = self.slots.insert(Slot {
@@ -311,7 +364,10 @@ impl FlowTable {
             fresh: true,
             ..slot
         });
-        self.index.insert(hash, index);
+        match utp {
+            None => self.index.insert(hash, index),
+            Some(_) => self.utp.insert(hash, index),
+        }
         let (word, bit) = (index as usize / 64, 1 << (index % 64));
         if word == self.listed.len() {
             self.listed.push(0);
@@ -323,7 +379,7 @@ impl FlowTable {
         Some(Flow { index, generation })
     }
 
-    /// The index of the connection with this tuple.
+    /// The index of the connection of TCP with this tuple.
     #[inline]
     #[must_use]
     pub fn find(&self, tuple: &Tuple) -> Option<u32> {
@@ -337,6 +393,30 @@ impl FlowTable {
             self.slots.prefetch(index);
             self.slots.get(index).is_some_and(|s| s.tuple == *tuple)
         })
+    }
+
+    /// The index of the connection of uTP with this tuple that receives by this
+    /// connection id.
+    #[inline]
+    #[must_use]
+    pub fn find_utp(&self, tuple: &Tuple, id: u16) -> Option<u32> {
+        let is_it = |s: &Slot| s.tuple == *tuple && s.conn.utp().is_some_and(|c| c.recv_id() == id);
+        self.utp.find(self.utp.hash_id(tuple, id), |index| {
+            self.slots.get(index).is_some_and(is_it)
+        })
+    }
+
+    /// The index of the connection of uTP with this tuple that sends by this
+    /// connection id: what receives by the one before or behind it.
+    #[must_use]
+    pub fn find_utp_sender(&self, tuple: &Tuple, id: u16) -> Option<u32> {
+        let sends = |index: &u32| {
+            let conn = self.at(*index).and_then(|s| s.conn.utp());
+            conn.is_some_and(|c| c.send_id() == id)
+        };
+        [id.wrapping_sub(1), id.wrapping_add(1)]
+            .into_iter()
+            .find_map(|other| self.find_utp(tuple, other).filter(sends))
     }
 
     /// The connection at `index`.
@@ -393,15 +473,22 @@ impl FlowTable {
     /// Lets a new connection have the tuple of one that is over but for its
     /// application, which has it as before.
     pub fn give_up_tuple(&mut self, index: u32) {
-        if let Some(slot) = self.slots.get(index) {
-            self.index.remove(self.index.hash(&slot.tuple), index);
+        let Some(slot) = self.slots.get(index) else {
+            return;
+        };
+        match &slot.conn {
+            Conn::Tcp(_) => self.index.remove(self.index.hash(&slot.tuple), index),
+            Conn::Utp(conn) => {
+                let hash = self.utp.hash_id(&slot.tuple, conn.recv_id());
+                self.utp.remove(hash, index);
+            }
         }
     }
 
     /// Takes a connection out. Its frames are to be released by the caller.
     pub fn remove(&mut self, index: u32) -> Option<Slot> {
+        self.give_up_tuple(index);
         let slot = self.slots.remove(index)?;
-        self.index.remove(self.index.hash(&slot.tuple), index);
         if slot.fresh {
             self.settled.add(&slot.conn);
         }
@@ -447,11 +534,13 @@ impl FlowTable {
         sums
     }
 
-    /// What happened to all connections, past and present. Reads every one that
-    /// something may have happened to since the last [`settle`](Self::settle).
+    /// What happened to all connections of TCP, past and present, and to those
+    /// of uTP. Reads every one that something may have happened to since the
+    /// last [`settle`](Self::settle).
     #[must_use]
-    pub fn counters(&self) -> TcpCounters {
-        self.sums().tcp
+    pub fn counters(&self) -> (TcpCounters, UtpCounters) {
+        let sums = self.sums();
+        (sums.tcp, sums.utp)
     }
 
     /// Payloads dropped since connections' unread ones had the frames.

@@ -1,4 +1,4 @@
-//! From a 4-tuple to a place in the flow table: open addressing under a keyed
+//! From a 4-tuple, and an id where there is one, to a place in the flow table: open addressing under a keyed
 //! hash, so that nobody outside can choose tuples that collide.
 
 use std::net::IpAddr;
@@ -75,6 +75,22 @@ impl Index {
             h.hash(&all)
         };
         hash as u32
+    }
+
+    /// The same of a tuple and a connection id.
+    #[inline]
+    pub(super) fn hash_id(&self, tuple: &Tuple, id: u16) -> u32 {
+        let mut all = [0; 38];
+        for (at, ip) in [(0, tuple.local), (16, tuple.remote)] {
+            match ip {
+                IpAddr::V4(ip) => all[at..at + 4].copy_from_slice(&ip.octets()),
+                IpAddr::V6(ip) => all[at..at + 16].copy_from_slice(&ip.octets()),
+            }
+        }
+        all[32..34].copy_from_slice(&tuple.local_port.to_le_bytes());
+        all[34..36].copy_from_slice(&tuple.remote_port.to_le_bytes());
+        all[36..].copy_from_slice(&id.to_le_bytes());
+        SipHasher13::new_with_key(&self.key).hash(&all) as u32
     }
 
     #[inline]
@@ -209,6 +225,8 @@ mod tests {
         let hash = index.hash(&tuple);
         assert_eq!(hash, index.hash(&tuple));
         assert_ne!(hash, Index::new([8; 16]).hash(&tuple));
+        let by_id = index.hash_id(&tuple, 7);
+        assert_ne!(by_id, index.hash_id(&tuple, 8));
         for other in [
             Tuple {
                 local_port: 81,
@@ -228,6 +246,7 @@ mod tests {
             },
         ] {
             assert_ne!(hash, index.hash(&other), "{other:?}");
+            assert_ne!(by_id, index.hash_id(&other, 7), "{other:?}");
         }
     }
 }

@@ -24,8 +24,8 @@ pub mod ports;
 mod receive;
 mod rest;
 pub mod route;
+mod router;
 mod slots;
-mod utp;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -35,20 +35,22 @@ use std::sync::Arc;
 
 use siphasher::sip::SipHasher24;
 
-pub use conn::Conn;
+pub use conn::{Conn, Transport, Vitals};
 pub use flow::Flow;
+pub use listen::ListenOptions;
 pub use open::{ConnectError, ConnectOptions, ListenError, Tell};
 
 use self::flow::{FlowTable, Phase, Tuple};
 use self::iface::Interface;
 use self::limit::RateLimit;
 use self::listen::Listeners;
-use self::ports::{PortClaims, Ports, Protocol};
+use self::ports::{PortClaims, Ports};
 use crate::frame::Pool;
-use crate::stats::{DropCounters, DropReason, StackCounters, TcpCounters};
-use crate::tcp;
+use crate::stats::{DropCounters, DropReason, StackCounters, TcpCounters, UtpCounters};
 use crate::tcp::cookie::Cookies;
 use crate::tcp::isn::IsnGenerator;
+use crate::transport;
+use crate::{tcp, utp};
 
 /// Resets and the like sent a second to segments of no connection, and the
 /// burst.
@@ -59,8 +61,10 @@ const RELIEVED: u32 = 32;
 
 /// What a stack is made of, besides its interface.
 pub struct Config {
-    /// Settings of all connections.
+    /// Settings of all connections over TCP.
     pub tcp: Arc<tcp::Config>,
+    /// Settings of all connections over uTP.
+    pub utp: Arc<utp::Config>,
     /// Most connections at one time, TIME-WAIT included.
     pub max_flows: usize,
     /// Local ports of outgoing connections.
@@ -90,6 +94,7 @@ pub struct Stack {
     /// Frames dropped above the interface, by reason.
     pub drops: DropCounters,
     tcp: Arc<tcp::Config>,
+    utp: router::Router,
     isn: IsnGenerator,
     cookies: Cookies,
     max_frame: usize,
@@ -105,8 +110,9 @@ pub struct Stack {
     held_acks: Vec<(u32, u32)>,
     /// Connections that wait for their route.
     waiting: Vec<u32>,
-    /// Connections in TIME-WAIT, the oldest first; some may be gone.
-    time_wait: VecDeque<(u32, Flow)>,
+    /// Connections in TIME-WAIT, the oldest first; some may be gone. Then those
+    /// of uTP that linger.
+    time_wait: [VecDeque<(u32, Flow)>; 2],
     /// The connection of the last segment: probably the next one's too.
     last: u32,
     seen_generation: u64,
@@ -127,7 +133,7 @@ impl Stack {
     pub fn new(iface: Interface, config: Config) -> Self {
         let key = |tag| derive(&config.seed, tag);
         Self {
-            flows: FlowTable::new(config.max_flows, key(1)),
+            flows: FlowTable::new(config.max_flows, key(1), key(5)),
             ports: Ports::new(config.claims, config.ports, config.share, key(2)),
             isn: IsnGenerator::new(key(3)),
             cookies: Cookies::new(key(4)),
@@ -135,13 +141,14 @@ impl Stack {
             listeners: Listeners::default(),
             drops: DropCounters::default(),
             tcp: config.tcp,
+            utp: router::Router::new(config.utp, key(6)),
             max_frame: config.max_frame,
             events: VecDeque::new(),
             output: VecDeque::new(),
             ranges: Vec::new(),
             held_acks: Vec::new(),
             waiting: Vec::new(),
-            time_wait: VecDeque::new(),
+            time_wait: [VecDeque::new(), VecDeque::new()],
             last: 0,
             seen_generation: 0,
             relief: 0,
@@ -177,10 +184,11 @@ impl Stack {
         };
         slot.conn.release(pool);
         if slot.claimed {
-            self.ports.unclaim(Protocol::Tcp, slot.tuple.local_port);
+            let protocol = slot.conn.transport().protocol();
+            self.ports.unclaim(protocol, slot.tuple.local_port);
         }
         if let Phase::Accepting { listener } = slot.phase {
-            self.listeners.ended(listener);
+            self.listeners.ended(listener, slot.tuple.remote);
         }
     }
 
@@ -189,7 +197,7 @@ impl Stack {
     /// no application can read it, and the peer has it still.
     #[inline]
     pub fn relieve(&mut self, pool: &mut Pool) {
-        if tcp::is_short(pool) {
+        if transport::is_short(pool) {
             self.take_early(pool);
         }
     }
@@ -206,10 +214,12 @@ impl Stack {
 
     /// Forgets the oldest connection in TIME-WAIT; whether there was one.
     fn forget_time_wait(&mut self, pool: &mut Pool) -> bool {
-        while let Some((index, flow)) = self.time_wait.pop_front() {
-            if self.is_time_wait(index, flow) {
-                self.forget(pool, index);
-                return true;
+        for n in 0..self.time_wait.len() {
+            while let Some((index, flow)) = self.time_wait[n].pop_front() {
+                if self.is_time_wait(index, flow) {
+                    self.forget(pool, index);
+                    return true;
+                }
             }
         }
         false
@@ -227,17 +237,19 @@ impl Stack {
 
     /// Remembers a connection of which the application has heard the end.
     fn note_time_wait(&mut self, index: u32) {
-        let Some(flow) = self.flows.flow(index) else {
+        let (Some(flow), Some(slot)) = (self.flows.flow(index), self.flows.at(index)) else {
             return;
         };
-        // All stay equally long, so those gone are at the front.
-        while let Some(&(index, flow)) = self.time_wait.front() {
+        let n = slot.conn.transport() as usize;
+        // All of one transport stay equally long, so those gone are at the
+        // front.
+        while let Some(&(index, flow)) = self.time_wait[n].front() {
             if self.is_time_wait(index, flow) {
                 break;
             }
-            self.time_wait.pop_front();
+            self.time_wait[n].pop_front();
         }
-        self.time_wait.push_back((index, flow));
+        self.time_wait[n].push_back((index, flow));
     }
 
     /// Largest TCP payload, without options, that a chunk takes behind `below`
@@ -269,13 +281,20 @@ impl Stack {
 
     /// What all connections did, past and present. Reads every one.
     #[must_use]
-    pub fn tcp_counters(&self) -> TcpCounters {
-        let mut sum = self.flows.counters();
-        sum += &self.counters;
-        sum
+    pub fn transport_counters(&self) -> (TcpCounters, UtpCounters) {
+        let (mut tcp, mut utp) = self.flows.counters();
+        tcp += &self.counters;
+        utp += &self.utp.counters;
+        (tcp, utp)
     }
 
-    /// The connection between two ends.
+    /// The same of TCP's alone.
+    #[must_use]
+    pub fn tcp_counters(&self) -> TcpCounters {
+        self.transport_counters().0
+    }
+
+    /// The connection over TCP between two ends.
     #[must_use]
     pub fn find(&self, tuple: &Tuple) -> Option<Flow> {
         self.flows.find(tuple).and_then(|i| self.flows.flow(i))

@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use super::flow::{Flow, Phase, Route, Slot, Tuple};
 use super::iface::{NoRoute, Ready};
-use super::ports::Protocol;
-use super::{Conn, Stack};
+use super::listen::ListenOptions;
+use super::{Conn, Stack, Transport};
 use crate::frame::Pool;
-use crate::tcp::{self, Connection, Event, Reason, Setup};
+use crate::tcp::{self, Connection, Setup};
 use crate::time::Instant;
+use crate::transport::{Event, Reason};
+use crate::utp;
 use crate::wire::tcp::SeqNumber;
 
 /// Why there can be no listener.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// There is a listener at this address and port.
+    /// There is a listener of the same transport at this address and port.
     #[error("{0} has a listener already")]
     InUse(SocketAddr),
     /// Its frames are not to be had.
@@ -56,8 +58,12 @@ pub struct ConnectOptions {
     pub local: Option<IpAddr>,
     /// The own port, rather than one that is free.
     pub port: Option<u16>,
-    /// Its settings, rather than those of the engine.
+    /// Over what.
+    pub transport: Transport,
+    /// Its settings over TCP, rather than those of the engine.
     pub tcp: Option<Arc<tcp::Config>>,
+    /// The same over uTP.
+    pub utp: Option<Arc<utp::Config>>,
 }
 
 /// What the application is to be told.
@@ -83,45 +89,45 @@ pub enum Tell {
 }
 
 impl Stack {
-    /// Accepts connections at `local`, of which at most `backlog` are in the
-    /// making at once without cookies.
+    /// Accepts connections at `local`.
     ///
     /// # Errors
     /// See [`ListenError`].
-    pub fn listen(&mut self, local: SocketAddr, backlog: usize) -> Result<(), ListenError> {
+    pub fn listen(&mut self, local: SocketAddr, options: ListenOptions) -> Result<(), ListenError> {
         if self.closing {
             return Err(ListenError::Stopping);
         }
-        if self.listeners.addresses().any(|a| a == local) {
+        if self.listeners.at(options.transport, local).is_some() {
             return Err(ListenError::InUse(local));
         }
         let port = local.port();
         self.ports
-            .claim(Protocol::Tcp, port)
+            .claim(options.transport.protocol(), port)
             .map_err(|source| ListenError::NotClaimed { port, source })?;
-        self.listeners.add(local, backlog);
+        self.listeners.add(local, options);
         Ok(())
     }
 
-    /// Gives the connections that the listener at `local` accepts from now on
+    /// Gives the connections that the listener of TCP at `local` accepts from now on
     /// settings of their own.
     pub fn tune_listener(&mut self, local: SocketAddr, tcp: Arc<tcp::Config>) {
-        if let Some(listener) = self.listeners.at(local) {
+        if let Some(listener) = self.listeners.at(Transport::Tcp, local) {
             listener.set_settings(tcp);
         }
     }
 
     /// Settings of connections that the listener for `local` accepts.
     pub(super) fn settings_at(&mut self, local: SocketAddr) -> Arc<tcp::Config> {
-        let listener = self.listeners.find(local);
+        let listener = self.listeners.find(Transport::Tcp, local);
         let own = listener.and_then(|l| l.settings()).map(Arc::clone);
         own.unwrap_or_else(|| Arc::clone(&self.tcp))
     }
 
     /// Accepts no more connections at `local`.
-    pub fn unlisten(&mut self, local: SocketAddr) {
-        if let Some(listener) = self.listeners.remove(local) {
-            self.ports.unclaim(Protocol::Tcp, listener.local.port());
+    pub fn unlisten(&mut self, transport: Transport, local: SocketAddr) {
+        if let Some(listener) = self.listeners.remove(transport, local) {
+            self.ports
+                .unclaim(transport.protocol(), listener.local.port());
         }
     }
 
@@ -146,26 +152,40 @@ impl Stack {
         if !self.make_room(pool) {
             return Err(ConnectError::TooManyFlows);
         }
+        let (transport, protocol) = (options.transport, options.transport.protocol());
         let flows = &self.flows;
-        let is_taken = |tuple: &Tuple| flows.find(tuple).is_some();
+        // With uTP a connection id tells connections between two ports apart.
+        let is_taken = |tuple: &Tuple| transport == Transport::Tcp && flows.find(tuple).is_some();
         let port = match options.port {
-            None => self
-                .ports
-                .choose(Protocol::Tcp, plan.local, remote, is_taken),
+            None => self.ports.choose(protocol, plan.local, remote, is_taken),
             Some(port) => {
                 let tuple = Tuple::new(SocketAddr::new(plan.local, port), remote);
-                let free = !is_taken(&tuple) && self.ports.claim(Protocol::Tcp, port).is_ok();
+                let free = !is_taken(&tuple) && self.ports.claim(protocol, port).is_ok();
                 free.then_some(port)
             }
         };
         let port = port.ok_or(ConnectError::NoPort(remote))?;
         let tuple = Tuple::new(SocketAddr::new(plan.local, port), remote);
-        let tcp = Arc::clone(options.tcp.as_ref().unwrap_or(&self.tcp));
-        let conn = Connection::connect(&self.setup(now, &tcp, &tuple, &plan));
-        let mut slot = Slot::new(Conn::Tcp(conn), tuple, Phase::Connecting);
+        let conn = match transport {
+            Transport::Tcp => {
+                let tcp = Arc::clone(options.tcp.as_ref().unwrap_or(&self.tcp));
+                let setup = self.setup(now, &tcp, &tuple, &plan);
+                Some(Conn::Tcp(Connection::connect(&setup)))
+            }
+            Transport::Utp => {
+                let utp = Arc::clone(options.utp.as_ref().unwrap_or(&self.utp.config));
+                let conn = self.open_utp(now, &utp, &tuple, &plan.for_udp());
+                conn.map(|conn| Conn::Utp(Box::new(conn)))
+            }
+        };
+        let Some(conn) = conn else {
+            self.ports.unclaim(protocol, port);
+            return Err(ConnectError::NoPort(remote));
+        };
+        let mut slot = Slot::new(conn, tuple, Phase::Connecting);
         slot.claimed = true;
         let Some(flow) = self.flows.insert(slot) else {
-            self.ports.unclaim(Protocol::Tcp, port);
+            self.ports.unclaim(protocol, port);
             return Err(ConnectError::TooManyFlows);
         };
         self.touch(flow.index() as u32);
@@ -210,15 +230,16 @@ impl Stack {
             refresh: path.refresh,
         });
         // The listener has claimed the port: this only counts its users.
-        slot.claimed = self.ports.claim(Protocol::Tcp, tuple.local_port).is_ok();
+        let protocol = slot.conn.transport().protocol();
+        slot.claimed = self.ports.claim(protocol, tuple.local_port).is_ok();
         let claimed = slot.claimed;
         let Some(flow) = self.flows.insert(slot) else {
             if claimed {
-                self.ports.unclaim(Protocol::Tcp, tuple.local_port);
+                self.ports.unclaim(protocol, tuple.local_port);
             }
             return None;
         };
-        self.listeners.began(listener);
+        self.listeners.began(listener, tuple.remote);
         Some(flow.index() as u32)
     }
 
@@ -241,7 +262,7 @@ impl Stack {
     fn poll_event_of(&mut self, index: u32) -> Option<Tell> {
         loop {
             let slot = self.flows.at_mut(index)?;
-            let phase = slot.phase;
+            let (phase, transport, peer) = (slot.phase, slot.conn.transport(), slot.tuple.remote());
             let event = match slot.failed {
                 Some(_) if phase == Phase::Over => return None,
                 Some(reason) => Event::Closed(reason),
@@ -250,26 +271,32 @@ impl Stack {
             match (event, phase) {
                 (Event::Connected, Phase::Connecting) => {
                     slot.phase = Phase::Open;
-                    self.counters.connected += 1;
+                    match transport {
+                        Transport::Tcp => self.counters.connected += 1,
+                        Transport::Utp => self.utp.counters.connected += 1,
+                    }
                     return Some(Tell::Connected);
                 }
                 (Event::Connected, Phase::Accepting { listener }) => {
                     slot.phase = Phase::Open;
                     let tell = Tell::Accept {
-                        peer: slot.tuple.remote(),
+                        peer,
                         local: slot.tuple.local(),
                     };
-                    self.listeners.ended(listener);
-                    self.counters.accepted += 1;
+                    self.listeners.ended(listener, peer.ip());
+                    match transport {
+                        Transport::Tcp => self.counters.accepted += 1,
+                        Transport::Utp => self.utp.counters.accepted += 1,
+                    }
                     return Some(tell);
                 }
                 (Event::Closed(reason), _) => {
                     slot.phase = Phase::Over;
                     let lingers = slot.conn.is_lingering();
                     if let Phase::Accepting { listener } = phase {
-                        self.listeners.ended(listener);
+                        self.listeners.ended(listener, peer.ip());
                     }
-                    self.count_end(reason);
+                    self.count_end(transport, reason);
                     // Whatever is left to be sent goes, then the slot.
                     self.touch(index);
                     if lingers {
@@ -297,14 +324,21 @@ impl Stack {
         self.touch(flow.index() as u32);
     }
 
-    fn count_end(&mut self, reason: Reason) {
-        let c = &mut self.counters;
-        c.closed += 1;
-        match reason {
-            Reason::Reset | Reason::Refused => c.resets_received += 1,
-            Reason::TimedOut => c.timed_out += 1,
-            Reason::Aborted => c.resets_sent += 1,
-            Reason::Finished | Reason::Unreachable => {}
+    fn count_end(&mut self, transport: Transport, reason: Reason) {
+        macro_rules! count {
+            ($c:expr) => {{
+                $c.closed += 1;
+                match reason {
+                    Reason::Reset | Reason::Refused => $c.resets_received += 1,
+                    Reason::TimedOut => $c.timed_out += 1,
+                    Reason::Aborted => $c.resets_sent += 1,
+                    Reason::Finished | Reason::Unreachable => {}
+                }
+            }};
+        }
+        match transport {
+            Transport::Tcp => count!(self.counters),
+            Transport::Utp => count!(self.utp.counters),
         }
     }
 
@@ -312,7 +346,8 @@ impl Stack {
     pub fn close(&mut self, pool: &mut Pool) {
         self.closing = true;
         while let Some(listener) = self.listeners.pop() {
-            self.ports.unclaim(Protocol::Tcp, listener.local.port());
+            let protocol = listener.transport().protocol();
+            self.ports.unclaim(protocol, listener.local.port());
         }
         let half_open: Vec<u32> = self
             .flows

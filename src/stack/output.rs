@@ -6,8 +6,8 @@ use super::Stack;
 use super::flow::{Phase, Route};
 use super::iface::Path;
 use crate::frame::{Pool, TxDesc};
-use crate::tcp::Reason;
 use crate::time::Instant;
+use crate::transport::Reason;
 
 use std::time::Duration;
 
@@ -138,8 +138,12 @@ impl Stack {
         // Looking may itself have changed the table.
         let generation = self.iface.generation() as u32;
         match (path, &mut slot.route) {
-            (Path::Ready(ready), _) => slot.set_route(Route {
-                template: ready.template,
+            (Path::Ready(mut ready), _) => slot.set_route(Route {
+                template: {
+                    let protocol = slot.conn.transport().protocol();
+                    ready.template.set_protocol(protocol.number());
+                    ready.template
+                },
                 generation,
                 refresh: ready.refresh,
             }),

@@ -121,7 +121,7 @@ counters! {
         handed_over,
     }
 
-    /// Addresses, neighbours and everything that is not TCP.
+    /// Addresses, neighbours and everything below the transports.
     StackCounters {
         /// Ethernet frames looked at.
         frames_in,
@@ -137,7 +137,7 @@ counters! {
         neighbour_solicitations,
         /// Pings answered.
         echo_replies,
-        /// Resets sent to segments of no connection.
+        /// Resets sent to segments and packets of no connection.
         resets_stray,
         /// Level: entries of the neighbour table.
         neighbours,
@@ -198,6 +198,56 @@ counters! {
         /// Payload bytes that the engine copied: from the application into
         /// frames, or between frames when small payloads are compacted.
         payload_bytes_copied,
+    }
+
+    /// The uTP machines of one engine together.
+    UtpCounters {
+        /// Connections opened by us and established.
+        connected,
+        /// Connections opened by the peer and established.
+        accepted,
+        /// Connections that ended, for whatever reason.
+        closed,
+        /// Connections that were reset by the peer.
+        resets_received,
+        /// Connections that we reset.
+        resets_sent,
+        /// Connections given up after a timeout, half-open ones included.
+        timed_out,
+        /// Half-open connections that made way for newer ones.
+        displaced,
+        /// Packets received.
+        packets_in,
+        /// Packets sent, retransmissions included.
+        packets_out,
+        /// Payload bytes received in order.
+        bytes_in,
+        /// Payload bytes acknowledged by the peer.
+        bytes_acked,
+        /// Packets sent again.
+        retransmits,
+        /// Packets sent again that selective acknowledgements show as lost.
+        fast_retransmits,
+        /// Retransmission timeouts.
+        timeouts,
+        /// Packets sent to find out what size the path takes.
+        mtu_probes,
+        /// Times that large packets seemed to vanish.
+        black_holes,
+        /// Packets sent into a window that was too small.
+        window_probes,
+        /// Keepalives sent.
+        keepalives,
+        /// Packets received out of order.
+        out_of_order,
+        /// Packets received that had arrived before.
+        duplicates,
+        /// Packets too far ahead, or behind the end of the peer's stream.
+        out_of_window,
+        /// Packets whose acknowledgement was not believed.
+        bad_acks,
+        /// Resets that were not believed.
+        bad_resets,
     }
 
     /// Levels: the frame ledger of one engine.

@@ -70,6 +70,20 @@ reasons! {
     UdpChecksum => "udp_checksum",
     /// A UDP port that nobody listens on.
     UdpPortClosed => "udp_port_closed",
+    /// A datagram to a port of uTP that is none of it: its header makes no
+    /// sense, or is of another version.
+    UtpMalformed => "utp_malformed",
+    /// A packet of uTP for a connection that does not exist, or a SYN that
+    /// nobody listens for.
+    UtpNoConnection => "utp_no_connection",
+    /// A SYN of uTP whose connection id another connection with the same ends
+    /// has.
+    UtpIdInUse => "utp_id_in_use",
+    /// A SYN of uTP from an address that has as many half-open connections as
+    /// it may.
+    UtpAddressFull => "utp_address_full",
+    /// A SYN of uTP that the application did not want.
+    UtpRefused => "utp_refused",
     /// A TCP header or option list that makes no sense.
     TcpMalformed => "tcp_malformed",
     /// The TCP checksum is wrong.

@@ -11,7 +11,7 @@ mod report;
 
 pub use counters::{
     EngineCounters, FrameCounters, KernelCounters, LinkCounters, StackCounters, SteeringCounters,
-    TcpCounters,
+    TcpCounters, UtpCounters,
 };
 pub use drop::{DropCounters, DropReason};
 pub use publish::{Board, Publisher, Snapshot};

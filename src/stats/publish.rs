@@ -6,7 +6,7 @@
 
 use super::{
     DropCounters, EngineCounters, FrameCounters, KernelCounters, LinkCounters, StackCounters,
-    SteeringCounters, TcpCounters,
+    SteeringCounters, TcpCounters, UtpCounters,
 };
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub stack: StackCounters,
     /// TCP.
     pub tcp: TcpCounters,
+    /// uTP.
+    pub utp: UtpCounters,
     /// The frame ledger.
     pub frames: FrameCounters,
     /// Dropped frames by reason.
@@ -41,6 +43,7 @@ impl Snapshot {
         self.engine += &other.engine;
         self.stack += &other.stack;
         self.tcp += &other.tcp;
+        self.utp += &other.utp;
         self.frames += &other.frames;
         self.drops += &other.drops;
     }

@@ -95,7 +95,10 @@ impl Reporter {
             tx_bits_per_second: 8.0 * rate(now.link.tx_bytes, before.link.tx_bytes),
             rx_frames_per_second: rate(now.link.rx_frames, before.link.rx_frames),
             tx_frames_per_second: rate(now.link.tx_frames, before.link.tx_frames),
-            retransmits_per_second: rate(now.tcp.retransmits, before.tcp.retransmits),
+            retransmits_per_second: rate(
+                now.tcp.retransmits + now.utp.retransmits,
+                before.tcp.retransmits + before.utp.retransmits,
+            ),
         }
     }
 }

@@ -89,6 +89,12 @@ impl Connection {
         }
     }
 
+    /// Bytes queued to be sent or acknowledged.
+    #[must_use]
+    pub const fn send_queue(&self) -> usize {
+        self.snd.queued() as usize
+    }
+
     /// What happened so far.
     #[must_use]
     pub const fn counters(&self) -> Counters {

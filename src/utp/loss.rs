@@ -1,8 +1,10 @@
 //! Losses, and what they cost.
 
+use super::State;
 use super::connection::Connection;
 use crate::frame::Pool;
 use crate::time::Instant;
+use crate::wire::utp::SeqNr;
 
 impl Connection {
     /// Finds lost what three packets that were sent later have overtaken. The
@@ -40,6 +42,16 @@ impl Connection {
     pub fn limit_payload(&mut self, payload: u16, _pool: &mut Pool) {
         if self.mtu.limit(payload.max(1)) {
             self.use_size(self.mtu.size());
+        }
+    }
+
+    /// Whether a packet with this number was sent and is not acknowledged: what
+    /// an ICMP error quotes has to be (RFC 5927 section 4).
+    #[must_use]
+    pub fn is_in_flight(&self, seq: SeqNr) -> bool {
+        match self.state {
+            State::SynSent => self.syns > 0 && seq == self.isn,
+            _ => self.snd.index_of(seq).is_some(),
         }
     }
 

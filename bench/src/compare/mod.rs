@@ -104,8 +104,8 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug)]
 enum Who {
     FullboreStream,
-    /// With its processor time.
-    FullboreCost,
+    /// With its processor time, over this transport.
+    FullboreCost(&'static str),
     LibrqbitUtp,
     KernelStream(Wire),
     SmoltcpStream,
@@ -155,7 +155,8 @@ const CONTESTANTS: &[Contestant] = &{
         one(G::Stream, "transport without a protocol", W::Ceiling),
         one(G::Stream, "raw AF_XDP limit, whole frames", W::RawStream),
         one(G::Utp, "librqbit-utp, buffers of 8 MiB", W::LibrqbitUtp),
-        one(G::Utp, "fullbore, TCP", W::FullboreCost),
+        one(G::Utp, "fullbore, uTP", W::FullboreCost("utp")),
+        one(G::Utp, "fullbore, TCP", W::FullboreCost("tcp")),
         one(
             G::Rr,
             "kernel TCP, spinning",
@@ -355,7 +356,7 @@ fn measure(
             *interface = found.or(interface.take());
             Ok(figures)
         }
-        Who::FullboreCost => own::cost(place, warm_up, duration),
+        Who::FullboreCost(transport) => own::cost(place, transport, warm_up, duration),
         Who::LibrqbitUtp => utp::librqbit(place, warm_up, duration),
         Who::KernelStream(_) => kernel::stream(place, warm_up, duration),
         Who::SmoltcpStream => smoltcp_wire::stream(place, warm_up, duration),

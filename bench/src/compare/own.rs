@@ -57,13 +57,19 @@ pub fn stream(
     Ok((vec![("goodput", gbps)], interface(&report)))
 }
 
-/// Goodput of one stream, and the processor time of both ends for it.
+/// Goodput of one stream over `transport` ("tcp" or "utp"), and the processor time
+/// of both ends for it.
 ///
 /// # Errors
 /// What the command says.
-pub fn cost(place: &Place, warm_up: Duration, duration: Duration) -> Result<Figures, String> {
-    let ends = pair(place);
-    let words = format!("stream {ends} --warm-up {}ms", warm_up.as_millis());
+pub fn cost(
+    place: &Place,
+    transport: &str,
+    warm_up: Duration,
+    duration: Duration,
+) -> Result<Figures, String> {
+    let (ends, warm_up) = (pair(place), warm_up.as_millis());
+    let words = format!("stream {ends} --transport {transport} --warm-up {warm_up}ms");
     let report = run(place, &words, duration)?;
     Ok(vec![
         ("goodput", figure(&report, "goodput, client to server")?),

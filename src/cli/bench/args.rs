@@ -1,6 +1,7 @@
 //! The command line of `fullbore bench`.
 
 use crate::config::{Attach, Bind, Congestion, Count, IdleStrategy, InterfaceName, Span};
+use crate::engine::Transport;
 use crate::link::FaultSettings;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -69,9 +70,9 @@ pub struct PairArgs {
     /// the last that this process may run on.
     #[arg(long, num_args = 2, value_names = ["A", "B"])]
     pub cores: Vec<usize>,
-    /// The congestion controller.
-    #[arg(long, default_value = "tolerant")]
-    pub congestion: Congestion,
+    /// The congestion controller. Default: that of the transport.
+    #[arg(long)]
+    pub congestion: Option<Congestion>,
     /// Faults at the client's end, such as loss=1%,delay=10ms,seed=7.
     #[arg(long, value_name = "SPEC")]
     pub fault: Option<FaultSettings>,
@@ -204,6 +205,24 @@ pub enum Sending {
     Both,
 }
 
+/// What carries the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Carrier {
+    /// TCP.
+    Tcp,
+    /// uTP.
+    Utp,
+}
+
+impl From<Carrier> for Transport {
+    fn from(carrier: Carrier) -> Self {
+        match carrier {
+            Carrier::Tcp => Self::Tcp,
+            Carrier::Utp => Self::Utp,
+        }
+    }
+}
+
 /// Arguments of `fullbore bench stream`.
 #[derive(Clone, Debug, Args)]
 pub struct StreamArgs {
@@ -226,6 +245,9 @@ pub struct StreamArgs {
     /// Which end sends.
     #[arg(long, default_value = "up")]
     pub direction: Sending,
+    /// What carries the bytes.
+    #[arg(long, default_value = "tcp")]
+    pub transport: Carrier,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub output: OutputArgs,
@@ -254,6 +276,9 @@ pub struct RrArgs {
     /// the next request when the answer has come.
     #[arg(long, value_name = "N")]
     pub rate: Option<Count<1, 10_000_000>>,
+    /// What carries the bytes.
+    #[arg(long, default_value = "tcp")]
+    pub transport: Carrier,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub output: OutputArgs,

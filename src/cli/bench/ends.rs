@@ -14,10 +14,10 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::node::{EngineOptions, Node, NodeOptions, Own};
 use crate::cli::{options, report};
 use crate::config::IdleStrategy;
-use crate::engine::{Application, Idle};
+use crate::engine::{Application, ConnectOptions, Idle, ListenOptions, Transport};
 use crate::stack::route::Prefix;
-use crate::tcp;
 use crate::xdp::{LinkOptions, SteeringOptions, UmemOptions};
+use crate::{tcp, utp};
 
 /// Names of the ends of a pair that `--veth` makes.
 const VETH: [&str; 2] = ["fba", "fbb"];
@@ -29,6 +29,23 @@ pub const SERVER: std::net::Ipv4Addr = std::net::Ipv4Addr::new(198, 18, 0, 2);
 const SMALL_FRAME: u64 = 1792;
 /// Ethernet header.
 const ETHERNET: u64 = 14;
+
+/// How a server listens.
+pub fn listening(transport: Transport) -> ListenOptions {
+    const BACKLOG: usize = 16_384;
+    ListenOptions {
+        backlog_per_address: BACKLOG,
+        ..ListenOptions::new(transport, BACKLOG)
+    }
+}
+
+/// How a client connects.
+pub fn connecting(transport: Transport) -> ConnectOptions {
+    ConnectOptions {
+        transport,
+        ..ConnectOptions::default()
+    }
+}
 
 /// Which end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,10 +126,17 @@ impl Ends {
         node.mtu = u16::try_from(mtu).ok();
         node.faults = args.fault.filter(|_| end == End::Client);
         node.engine.seed = options::seed()?;
-        node.engine.tcp = std::sync::Arc::new(tcp::Config {
-            congestion: options::algorithm(args.congestion),
-            ..tcp::Config::default()
-        });
+        if let Some(congestion) = args.congestion {
+            let congestion = options::algorithm(congestion);
+            node.engine.tcp = std::sync::Arc::new(tcp::Config {
+                congestion,
+                ..tcp::Config::default()
+            });
+            node.engine.utp = std::sync::Arc::new(utp::Config {
+                congestion,
+                ..utp::Config::default()
+            });
+        }
         node.engine.drain = std::time::Duration::from_secs(2);
         node.engine.idle = match args.idle {
             IdleStrategy::Busy => Idle::Busy,
@@ -230,7 +254,9 @@ impl Ends {
             conditions.add("engines", format!("{} at each end", self.engines()));
         }
         conditions.add("idle", format!("{:?}", self.args.idle).to_lowercase());
-        conditions.add("congestion", self.args.congestion.to_string());
+        let congestion = self.args.congestion;
+        let congestion = congestion.map_or_else(|| "the usual".to_owned(), |c| c.to_string());
+        conditions.add("congestion", congestion);
         if let Some(faults) = &self.args.fault {
             conditions.add("faults", faults.to_string());
         }

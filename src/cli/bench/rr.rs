@@ -13,7 +13,7 @@ use super::ends::{self, End, Ends, SERVER};
 use super::live::Live;
 use super::report::{Plot, Report, Series};
 use crate::cli::failure::{Exit, Failure};
-use crate::engine::{Application, Context, Flow, Reason};
+use crate::engine::{Application, Context, Flow, Reason, Transport};
 
 const PORT: u16 = 5002;
 const SAMPLE: Duration = Duration::from_millis(100);
@@ -61,6 +61,7 @@ struct Asked {
 }
 
 struct Client {
+    transport: Transport,
     shared: Arc<Shared>,
     connections: Vec<Asked>,
     /// Which connection a flow is, by the flow's place.
@@ -79,6 +80,7 @@ impl Client {
     fn new(args: &RrArgs, shared: &Arc<Shared>) -> Self {
         let many = args.connections.get() as usize;
         Self {
+            transport: args.transport.into(),
             shared: Arc::clone(shared),
             connections: (0..many).map(|_| Asked::default()).collect(),
             by_flow: Vec::new(),
@@ -161,7 +163,7 @@ impl Application for Client {
 
     fn start(&mut self, cx: &mut Context<'_, ()>) {
         for n in 0..self.connections.len() {
-            match cx.connect((SERVER, PORT).into()) {
+            match cx.connect_with((SERVER, PORT).into(), &ends::connecting(self.transport)) {
                 Ok(flow) => {
                     self.connections[n].flow = Some(flow);
                     let places = self.by_flow.len().max(flow.index() + 1);
@@ -248,6 +250,7 @@ impl Application for Client {
 
 /// Answers every `request` bytes with `response` bytes.
 struct Server {
+    transport: Transport,
     request: usize,
     response: Vec<u8>,
     /// By the connection's place: bytes of the current request, and of answers
@@ -275,7 +278,7 @@ impl Application for Server {
     type Message = ();
 
     fn start(&mut self, cx: &mut Context<'_, ()>) {
-        let _ = cx.listen((SERVER, PORT).into(), 16_384);
+        let _ = cx.listen_with((SERVER, PORT).into(), ends::listening(self.transport));
     }
 
     fn accept(
@@ -319,7 +322,9 @@ impl Application for Server {
 pub fn rr(args: &RrArgs) -> Result<(), Failure> {
     let ends = Ends::new(&args.ends, 1)?;
     let shared = Arc::new(Shared::default());
+    let transport = Transport::from(args.transport);
     let server = |_| Server {
+        transport,
         request: args.request.get() as usize,
         response: vec![0xa5; args.response.get() as usize],
         flows: Vec::new(),
@@ -327,7 +332,10 @@ pub fn rr(args: &RrArgs) -> Result<(), Failure> {
     let server = ends.start(End::Server, &ends.node(End::Server)?, server)?;
     let client = |_| Client::new(args, &shared);
     let client = ends.start(End::Client, &ends.node(End::Client)?, client)?;
-    let mut report = Report::new("bench rr, TCP", ends.conditions([&client, &server]));
+    let mut report = Report::new(
+        &format!("bench rr, {transport}"),
+        ends.conditions([&client, &server]),
+    );
     let live = Live::new(&args.output);
     let done = || shared.done.load(Ordering::Relaxed);
     let broken = || shared.broken.load(Ordering::Relaxed) || client.has_ended();

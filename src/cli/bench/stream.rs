@@ -10,7 +10,7 @@ use super::ends::{self, End, Ends, SERVER};
 use super::live::Live;
 use super::report::{Conditions, Plot, Report, Series};
 use crate::cli::failure::{Exit, Failure};
-use crate::engine::{Application, Context, Flow, Reason};
+use crate::engine::{Application, Context, Flow, Reason, Transport};
 use crate::link::FaultSettings;
 
 const PORT: u16 = 5001;
@@ -42,6 +42,7 @@ struct Streamer {
     /// Those of this engine.
     connections: u64,
     sends: bool,
+    transport: Transport,
     shared: Arc<Shared>,
     out: Vec<u8>,
     into: Vec<u8>,
@@ -57,6 +58,7 @@ impl Streamer {
                 Sending::Down => end == End::Server,
                 Sending::Both => true,
             },
+            transport: args.transport,
             shared: Arc::clone(shared),
             out: (0..BLOCK).map(|n| n as u8).collect(),
             into: vec![0; BLOCK],
@@ -86,8 +88,14 @@ impl Application for Streamer {
     fn start(&mut self, cx: &mut Context<'_, ()>) {
         let server = SocketAddr::from((SERVER, PORT));
         let fine = match self.end {
-            End::Server => cx.listen(server, 16_384).is_ok(),
-            End::Client => (0..self.connections).all(|_| cx.connect(server).is_ok()),
+            End::Server => {
+                let options = ends::listening(self.transport);
+                cx.listen_with(server, options).is_ok()
+            }
+            End::Client => {
+                let options = ends::connecting(self.transport);
+                (0..self.connections).all(|_| cx.connect_with(server, &options).is_ok())
+            }
         };
         if !fine {
             self.shared.broken.store(true, Ordering::Relaxed);
@@ -127,7 +135,7 @@ impl Application for Streamer {
     }
 
     fn timer(&mut self, cx: &mut Context<'_, ()>, flow: Option<Flow>, _: u64) {
-        let Some((flow, info)) = flow.and_then(|f| Some((f, cx.info(f)?))) else {
+        let Some((flow, info)) = flow.and_then(|f| Some((f, cx.vitals(f)?))) else {
             return;
         };
         let shared = &self.shared;
@@ -136,7 +144,7 @@ impl Application for Streamer {
         shared.srtt.store(srtt, Ordering::Relaxed);
         shared
             .retransmits
-            .store(info.counters.retransmits, Ordering::Relaxed);
+            .store(info.retransmits, Ordering::Relaxed);
         cx.set_timer(Some(flow), 0, LOOK);
     }
 
@@ -157,6 +165,7 @@ struct Setup {
     warm_up: Duration,
     connections: u64,
     direction: Sending,
+    transport: Transport,
 }
 
 /// What came of it.
@@ -267,9 +276,13 @@ pub fn stream(args: &StreamArgs) -> Result<(), Failure> {
         warm_up: args.warm_up.get(),
         connections: args.connections.get(),
         direction: args.direction,
+        transport: args.transport.into(),
     };
     let outcome = measure(&ends, &setup, &Live::new(&args.output))?;
-    let mut report = Report::new("bench stream, TCP", outcome.conditions);
+    let mut report = Report::new(
+        &format!("bench stream, {}", setup.transport),
+        outcome.conditions,
+    );
     report.conditions.add(
         "connections",
         format!("{}, {:?}", args.connections.get(), args.direction).to_lowercase(),
@@ -342,6 +355,7 @@ pub fn loss(args: &LossArgs) -> Result<(), Failure> {
                 warm_up: Duration::from_secs_f64((ms * 0.012).clamp(0.2, 5.0)),
                 connections: 1,
                 direction: Sending::Up,
+                transport: Transport::Tcp,
             };
             let text = format!("loss={rate}%,delay={}us,seed=1", (ms * 500.0) as u64);
             let faults: FaultSettings = text

@@ -8,6 +8,7 @@ mod messages;
 mod stopping;
 mod streams;
 mod unread;
+mod utp;
 mod waking;
 
 use std::collections::HashMap;
@@ -67,6 +68,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Sends back what it gets, and closes when the peer does.
 struct Echo {
     listen: SocketAddr,
+    transport: Transport,
     backlog: usize,
     accept: bool,
     accepted: Vec<(Flow, SocketAddr, SocketAddr)>,
@@ -87,6 +89,7 @@ impl Echo {
     fn new() -> Self {
         Self {
             listen: at("0.0.0.0", 80),
+            transport: Transport::Tcp,
             backlog: 128,
             accept: true,
             accepted: Vec::new(),
@@ -117,7 +120,8 @@ impl Application for Echo {
     type Message = Note;
 
     fn start(&mut self, cx: &mut Context<'_, Note>) {
-        cx.listen(self.listen, self.backlog).unwrap();
+        let options = ListenOptions::new(self.transport, self.backlog);
+        cx.listen_with(self.listen, options).unwrap();
     }
 
     fn accept(
@@ -173,6 +177,7 @@ impl Application for Echo {
 /// closes.
 struct Client {
     server: SocketAddr,
+    options: ConnectOptions,
     bytes: usize,
     /// Whether to close after the echo; otherwise the connection stays.
     close: bool,
@@ -188,6 +193,7 @@ impl Client {
     fn new(bytes: usize) -> Self {
         Self {
             server: at(SERVER, 80),
+            options: ConnectOptions::default(),
             bytes,
             close: true,
             flows: HashMap::new(),
@@ -200,7 +206,7 @@ impl Client {
     }
 
     fn open(&mut self, cx: &mut Context<'_, Note>) -> Flow {
-        let flow = cx.connect(self.server).unwrap();
+        let flow = cx.connect_with(self.server, &self.options).unwrap();
         self.flows.insert(flow, (0, 0));
         flow
     }

@@ -9,6 +9,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 
 use super::Port;
 use super::block::{self, FRAMES, FrameBlock};
+use crate::engine::Transport;
 use crate::time::Instant;
 use crate::transfer::client::{
     Action, ClientError, Get, GetOptions, GetReport, Key, Loss, Progress, Put, PutOptions,
@@ -56,6 +57,7 @@ const FLOOR: std::time::Duration = std::time::Duration::from_millis(5);
 /// A get or a put on one engine. It stops the engine when it is done.
 pub struct ClientApp<F> {
     job: Job,
+    transport: Transport,
     addresses: Vec<SocketAddr>,
     next_address: usize,
     disk: Pool<FrameBlock>,
@@ -79,8 +81,9 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
         addresses: Vec<SocketAddr>,
         progress: Arc<Progress>,
     ) -> Result<(Self, ClientResult), ClientError> {
+        let transport = options.url.transport();
         let get = Get::new(options, progress, Instant::ZERO)?;
-        Self::new(Job::Get(Box::new(get)), addresses)
+        Self::new(Job::Get(Box::new(get)), transport, addresses)
     }
 
     /// Uploads a file to one of `addresses`.
@@ -92,11 +95,16 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
         addresses: Vec<SocketAddr>,
         progress: Arc<Progress>,
     ) -> Result<(Self, ClientResult), ClientError> {
+        let transport = options.url.transport();
         let put = Put::new(options, progress, Instant::ZERO)?;
-        Self::new(Job::Put(Box::new(put)), addresses)
+        Self::new(Job::Put(Box::new(put)), transport, addresses)
     }
 
-    fn new(job: Job, addresses: Vec<SocketAddr>) -> Result<(Self, ClientResult), ClientError> {
+    fn new(
+        job: Job,
+        transport: Transport,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<(Self, ClientResult), ClientError> {
         if addresses.is_empty() {
             return Err(ClientError::Unreachable("the host has no address".into()));
         }
@@ -110,6 +118,7 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
         let (sender, receiver) = bounded(1);
         let app = Self {
             job,
+            transport,
             addresses,
             next_address: 0,
             disk,
@@ -319,7 +328,7 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
         let Some(&address) = self.addresses.get(self.next_address % self.addresses.len()) else {
             return;
         };
-        match port.connect(address) {
+        match port.connect(self.transport, address) {
             Ok(flow) => {
                 self.next_id += 1;
                 self.by_flow.insert(flow, key);

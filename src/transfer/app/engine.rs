@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::block::FrameBlock;
 use super::{ClientApp, Message, Port, ServerApp};
-use crate::engine::{self, Application, Context, Flow, Reason};
+use crate::engine::{
+    self, Application, ConnectOptions, Context, Flow, ListenOptions, Reason, Transport,
+};
 use crate::frame::{Packet, Region};
 use crate::time::Instant;
 use crate::transfer::disk::{Completion, Mailbox};
@@ -57,7 +59,7 @@ impl Port for Context<'_, Message> {
     }
 
     fn unsent(&self, flow: Flow) -> usize {
-        self.info(flow).map_or(0, |i| i.send_queue as usize)
+        Context::send_queue(self, flow)
     }
 
     fn send_room(&self, flow: Flow) -> usize {
@@ -88,8 +90,13 @@ impl Port for Context<'_, Message> {
         Context::abort(self, flow);
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> Result<Flow, String> {
-        Context::connect(self, remote).map_err(|e| e.to_string())
+    fn connect(&mut self, transport: Transport, remote: SocketAddr) -> Result<Flow, String> {
+        let options = ConnectOptions {
+            transport,
+            ..ConnectOptions::default()
+        };
+        self.connect_with(remote, &options)
+            .map_err(|e| e.to_string())
     }
 
     fn set_nodelay(&mut self, flow: Flow) {
@@ -118,9 +125,18 @@ impl Application for ServerApp<Flow> {
 
     fn start(&mut self, cx: &mut Context<'_, Message>) {
         self.set_mailbox(Arc::new(cx.mailbox()));
-        for local in self.listen.clone() {
-            if let Err(error) = cx.listen(local, self.backlog) {
-                self.failed(format!("cannot listen on {local}: {error}"));
+        let tcp = (Transport::Tcp, self.listen.clone(), self.backlog);
+        let utp = (Transport::Utp, self.listen_utp.clone(), self.backlog_utp);
+        let all = [tcp, utp]
+            .into_iter()
+            .flat_map(|(transport, list, backlog)| {
+                list.into_iter()
+                    .map(move |local| (transport, local, backlog))
+            });
+        for (transport, local, backlog) in all {
+            let options = ListenOptions::new(transport, backlog);
+            if let Err(error) = cx.listen_with(local, options) {
+                self.failed(format!("cannot listen on {local}, {transport}: {error}"));
                 cx.stop();
                 return;
             }

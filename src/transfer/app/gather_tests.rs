@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::block::{AHEAD, FRAMES};
 use super::{ClientApp, Port};
+use crate::engine::Transport;
 use crate::frame::{Packet, Region};
 use crate::time::Instant;
 use crate::transfer::client::{GetOptions, Output, Url, Verify};
@@ -61,7 +62,7 @@ impl Port for Trickle {
     fn shutdown(&mut self, _: u8) {}
     fn close(&mut self, _: u8) {}
     fn abort(&mut self, _: u8) {}
-    fn connect(&mut self, _: SocketAddr) -> Result<u8, String> {
+    fn connect(&mut self, _: Transport, _: SocketAddr) -> Result<u8, String> {
         self.connected = true;
         Ok(1)
     }

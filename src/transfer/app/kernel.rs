@@ -14,6 +14,7 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{ClientApp, ClientReport, ClientResult, FrameBlock, Port, ServerApp};
+use crate::engine::Transport;
 use crate::frame::{Ledger, PACKET_START, Packet, Pool, Region};
 use crate::time::Instant;
 use crate::transfer::client::ClientError;
@@ -165,7 +166,10 @@ impl Port for KernelPort {
         self.aborted.push(flow);
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> Result<u64, String> {
+    fn connect(&mut self, transport: Transport, remote: SocketAddr) -> Result<u64, String> {
+        if transport != Transport::Tcp {
+            return Err(format!("the kernel has no {transport}"));
+        }
         let family = match remote {
             SocketAddr::V4(_) => rustix::net::AddressFamily::INET,
             SocketAddr::V6(_) => rustix::net::AddressFamily::INET6,

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::Transport;
 use crate::frame::{Packet, Region};
 use crate::time::Instant;
 use crate::wire::checksum::Sum;
@@ -51,7 +52,7 @@ pub trait Port {
     ///
     /// # Errors
     /// One line for the user.
-    fn connect(&mut self, remote: SocketAddr) -> Result<Self::Flow, String>;
+    fn connect(&mut self, transport: Transport, remote: SocketAddr) -> Result<Self::Flow, String>;
     /// Sends small segments at once.
     fn set_nodelay(&mut self, flow: Self::Flow);
     /// The packets' memory.

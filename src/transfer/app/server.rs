@@ -40,7 +40,9 @@ struct Conn<F> {
 /// A server on one engine.
 pub struct ServerApp<F> {
     pub(super) listen: Vec<SocketAddr>,
+    pub(super) listen_utp: Vec<SocketAddr>,
     pub(super) backlog: usize,
+    pub(super) backlog_utp: usize,
     inline_reads: bool,
     policy: Arc<Policy>,
     disk: Arc<Pool<FrameBlock>>,
@@ -62,7 +64,9 @@ impl Server {
     pub fn app<F: Copy + Eq + Hash>(&self) -> ServerApp<F> {
         ServerApp {
             listen: self.options.listen.clone(),
+            listen_utp: self.options.listen_utp.clone(),
             backlog: self.options.backlog,
+            backlog_utp: self.options.backlog_utp,
             inline_reads: self.options.inline_reads,
             policy: self.policy.clone(),
             disk: self.disk.clone(),

@@ -19,8 +19,12 @@ pub struct ServerOptions {
     pub dir: PathBuf,
     /// Where to listen; the unspecified address stands for all own ones.
     pub listen: Vec<SocketAddr>,
+    /// The same over uTP.
+    pub listen_utp: Vec<SocketAddr>,
     /// Handshakes half open at once.
     pub backlog: usize,
+    /// The same over uTP.
+    pub backlog_utp: usize,
     /// `PUT` is allowed.
     pub writable: bool,
     /// Directories are listed.
@@ -66,7 +70,9 @@ impl ServerOptions {
                 SocketAddr::from(([0, 0, 0, 0], 80)),
                 SocketAddr::from(([0; 16], 80)),
             ],
+            listen_utp: Vec::new(),
             backlog: 1024,
+            backlog_utp: 1024,
             writable: false,
             listing: true,
             token_file: None,

@@ -1,9 +1,10 @@
-//! `http://host[:port]/path`.
+//! `http://host[:port]/path`, and the same with `utp://`: HTTP over uTP.
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
+use crate::engine::Transport;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 /// What may not stand in a path or query as it is (RFC 3986 section 3.3).
@@ -32,13 +33,14 @@ pub struct UrlError {
 /// A checked URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
+    transport: Transport,
     host: String,
     port: u16,
     target: String,
 }
 
 impl Url {
-    /// Reads `http://host[:port][/path][?query]`. A path without escapes may
+    /// Reads `http://host[:port][/path][?query]`, or the same with `utp`. A path without escapes may
     /// have spaces and such; they are escaped.
     ///
     /// # Errors
@@ -50,13 +52,17 @@ impl Url {
         };
         let (scheme, rest) = text
             .split_once("://")
-            .ok_or_else(|| bad("it has to begin with http://"))?;
+            .ok_or_else(|| bad("it has to begin with http:// or utp://"))?;
         if scheme.eq_ignore_ascii_case("https") {
-            return Err(bad("https is not supported, only http"));
+            return Err(bad("https is not supported, only http and utp"));
         }
-        if !scheme.eq_ignore_ascii_case("http") {
-            return Err(bad("only http is supported"));
-        }
+        let transport = if scheme.eq_ignore_ascii_case("http") {
+            Transport::Tcp
+        } else if scheme.eq_ignore_ascii_case("utp") {
+            Transport::Utp
+        } else {
+            return Err(bad("only http and utp are supported"));
+        };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         if authority.contains('@') {
@@ -101,10 +107,17 @@ impl Url {
         let slash = if path.starts_with('/') { "" } else { "/" };
         let target = format!("{slash}{}", utf8_percent_encode(path, ESCAPE));
         Ok(Self {
+            transport,
             host: host.to_ascii_lowercase(),
             port,
             target,
         })
+    }
+
+    /// What carries the request.
+    #[must_use]
+    pub const fn transport(&self) -> Transport {
+        self.transport
     }
 
     /// Host name or address.
@@ -175,7 +188,11 @@ impl Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.target)
+        let scheme = match self.transport {
+            Transport::Tcp => "http",
+            Transport::Utp => "utp",
+        };
+        write!(f, "{scheme}://{}{}", self.authority(), self.target)
     }
 }
 
@@ -196,6 +213,8 @@ mod tests {
             ("http://[fd00::1]/x", "[fd00::1]", "/x"),
             ("http://[fd00::1]:81?q", "[fd00::1]:81", "/?q"),
             ("http://host:/ä", "host", "/%C3%A4"),
+            ("utp://host:6881/a", "host:6881", "/a"),
+            ("UTP://host", "host", "/"),
         ] {
             let url = Url::parse(text).unwrap();
             assert_eq!(
@@ -203,6 +222,8 @@ mod tests {
                 (authority, target),
                 "{text}"
             );
+            let utp = text.to_ascii_lowercase().starts_with("utp");
+            assert_eq!(url.transport() == Transport::Utp, utp);
             assert_eq!(Url::parse(&url.to_string()), Ok(url));
         }
     }
@@ -210,7 +231,7 @@ mod tests {
     #[test]
     fn bad() {
         for (text, why) in [
-            ("host/a", "begin with http://"),
+            ("host/a", "begin with http:// or utp://"),
             ("https://host/", "https is not supported"),
             ("ftp://host/", "only http"),
             ("http:///a", "no host"),

@@ -321,9 +321,9 @@ impl<W: Way> Host for Fullbore<W> {
     fn connect(&mut self) {
         let peer = SocketAddr::new(ends(self.v6).1, PEER_PORT);
         let options = ConnectOptions {
-            local: None,
             port: Some(self.port),
             tcp: Some(self.config.clone()),
+            ..ConnectOptions::default()
         };
         self.engine.with(|app, cx| {
             let flow = cx.connect_with(peer, &options);

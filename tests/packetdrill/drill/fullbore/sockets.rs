@@ -312,9 +312,9 @@ impl Sockets {
             Kind::Listening { .. } => error(libc::EISCONN),
             Kind::Fresh => {
                 let options = ConnectOptions {
-                    local: None,
                     port: socket.bound.map(|at| at.port()),
                     tcp: Some(socket.options.config.clone().into()),
+                    ..ConnectOptions::default()
                 };
                 let flow = match cx.connect_with(to, &options) {
                     Ok(flow) => flow,
