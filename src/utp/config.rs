@@ -125,7 +125,7 @@ impl Default for Config {
             window_probe: Duration::from_secs(15),
             keepalive: None,
             keepalive_probes: 0,
-            linger: Duration::from_secs(5),
+            linger: Duration::from_secs(10),
             fin_wait: Duration::from_secs(60),
         }
     }

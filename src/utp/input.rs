@@ -211,6 +211,11 @@ impl Connection {
         if !overtaken {
             self.note_clock(now, h);
         }
+        if self.snd.wnd == 0 && !self.recv_closed {
+            // It lives, and has shut its window with data in flight or not: as
+            // long as it answers, the connection stays open.
+            self.timeouts = 0;
+        }
         self.timers.stop(Timer::Hello);
         self.rearm_keepalive(now);
         if self.state == State::SynReceived {
@@ -220,6 +225,8 @@ impl Connection {
             if self.fin_queued {
                 self.state = State::Closing;
             }
+            // It need not say so again.
+            self.ack.now = true;
             self.rearm_keepalive(now);
         }
     }

@@ -23,6 +23,8 @@ impl Connection {
             self.recovery.by_timeout = false;
             let target = self.cc.on_congestion(now, in_flight);
             self.cc.set_cwnd(target);
+            // What was lost goes at once, whatever is in flight.
+            self.pending.first_again = true;
         }
     }
 

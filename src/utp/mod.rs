@@ -76,6 +76,20 @@ impl State {
 }
 
 #[cfg(test)]
+mod close_tests;
+#[cfg(test)]
+mod handshake_tests;
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod loss_tests;
+#[cfg(test)]
+mod mtu_tests;
+#[cfg(test)]
+mod order_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod window_tests;

@@ -1,8 +1,6 @@
 //! Two connections on a wire that loses, repeats, delays and reorders as a
 //! seed says, under virtual time.
 
-#![allow(dead_code)] // some of it is for tests to come
-
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -83,6 +81,8 @@ pub struct End {
     pub no_trains: bool,
     /// Every packet sent: header, and length of the payload.
     pub log: Vec<(Instant, Header, usize)>,
+    /// Whether routers may cut each of them.
+    pub may_cut: Vec<bool>,
     /// How often output was asked for.
     collected: u64,
 }
@@ -116,6 +116,7 @@ impl End {
             closed: None,
             no_trains: false,
             log: Vec::new(),
+            may_cut: Vec::new(),
             collected: 0,
         }
     }
@@ -193,6 +194,7 @@ impl End {
                 panic!("what we send is valid");
             };
             let bytes = payload.of(frame).to_vec();
+            self.may_cut.push(frame[14 + 6] & 0x40 == 0);
             self.pool.complete(desc);
             let h = Header::parse(&bytes).expect("what we send is valid");
             self.log.push((now, h, bytes.len() - usize::from(h.len)));
@@ -255,7 +257,7 @@ pub struct Pair {
     /// Packets to swallow before anything else: `(from a, nth)`.
     pub swallow: Vec<(bool, u64)>,
     nth: [u64; 2],
-    /// uTP packets longer than this vanish.
+    /// uTP packets longer than this vanish, unless they may be cut.
     pub black_hole: usize,
     /// What is in front of all else.
     pub filter: fn(bool, &Header) -> bool,
@@ -292,11 +294,11 @@ impl Pair {
         p
     }
 
-    fn put(&mut self, from_a: bool, bytes: Vec<u8>) {
+    fn put(&mut self, from_a: bool, may_cut: bool, bytes: Vec<u8>) {
         let nth = &mut self.nth[usize::from(from_a)];
         *nth += 1;
         let h = Header::parse(&bytes).expect("valid");
-        if bytes.len() > self.black_hole || !(self.filter)(from_a, &h) {
+        if (bytes.len() > self.black_hole && !may_cut) || !(self.filter)(from_a, &h) {
             return;
         }
         if self.swallow.contains(&(from_a, *nth)) || self.rng.chance(self.faults.loss) {
@@ -324,8 +326,11 @@ impl Pair {
             for from_a in [true, false] {
                 let end = if from_a { &mut self.a } else { &mut self.b };
                 end.app();
-                for bytes in end.collect(self.now) {
-                    self.put(from_a, bytes);
+                let first = end.may_cut.len();
+                let packets = end.collect(self.now);
+                let may_cut = end.may_cut[first..].to_vec();
+                for (bytes, may_cut) in packets.into_iter().zip(may_cut) {
+                    self.put(from_a, may_cut, bytes);
                 }
             }
         }
@@ -387,7 +392,7 @@ impl Pair {
         }
     }
 
-    /// What `b` would send now, for `inject_a` to change.
+    /// What `b` would send to `a` now, to be changed.
     pub fn as_b(&mut self, kind: Kind) -> Header {
         let now = self.now;
         let (seq, ack) = (self.b.c().snd.nxt(), self.b.c().rcv.ack());
@@ -401,6 +406,31 @@ impl Pair {
             ack,
             ..Header::default()
         }
+    }
+
+    /// What `a` would send to `b` now, to be changed.
+    pub fn as_a(&mut self, kind: Kind) -> Header {
+        let now = self.now;
+        let (seq, ack) = (self.a.c().snd.nxt(), self.a.c().rcv.ack());
+        Header {
+            kind,
+            conn_id: self.b.c().recv_id(),
+            timestamp: self.a.c().micros(now),
+            timestamp_diff: 5000,
+            window: 1 << 20,
+            seq,
+            ack,
+            ..Header::default()
+        }
+    }
+
+    /// Hands `b` a crafted packet as if from `a`.
+    pub fn inject_b(&mut self, h: Header, extensions: &[Extension<'_>], payload: &[u8]) {
+        let mut bytes = vec![0; Header::emit_len(extensions)];
+        h.emit(&mut bytes, extensions);
+        bytes.extend_from_slice(payload);
+        self.b.deliver(self.now, &bytes);
+        self.settle();
     }
 
     /// Hands `a` a crafted packet as if from `b`.
