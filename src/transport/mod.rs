@@ -2,6 +2,7 @@
 //! connection, and how connections share the frames of their engine.
 
 pub(crate) mod inbox;
+pub(crate) mod pace;
 pub(crate) mod share;
 
 use std::fmt;

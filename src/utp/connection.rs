@@ -131,6 +131,8 @@ pub struct Connection {
     pub(super) progress_at: Instant,
     pub(super) last_sent_at: Instant,
     pub(super) last_received_at: Instant,
+    /// When all new data that has left would have, at the pace of the window.
+    pub(super) pace_at: Instant,
     /// The frame that the next acknowledgement is written into.
     pub(super) spare: Option<Packet>,
     /// IPv4 identification of the next packet.
@@ -198,6 +200,7 @@ impl Connection {
             progress_at: s.now,
             last_sent_at: s.now,
             last_received_at: s.now,
+            pace_at: Instant::ZERO,
             spare: None,
             ident: s.isn.0,
             counters: Counters::default(),

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use super::testing::{Pair, pattern};
 use super::{Config, Reason};
+use crate::congestion::Algorithm;
 use crate::wire::utp::{Extension, Header, Kind, SELECTIVE_ACK, SeqNr};
 
 fn plain() -> Config {
     Config {
+        congestion: Algorithm::Reno,
         mtu_probing: false,
         ..Config::default()
     }

@@ -17,6 +17,7 @@ mod input;
 mod loss;
 mod mtu;
 mod output;
+mod pacing;
 mod parts;
 mod predict;
 mod recv;

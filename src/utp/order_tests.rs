@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::testing::{Pair, Rng, pattern};
 use super::{Config, State};
+use crate::congestion::Algorithm;
 use crate::wire::utp::{Extension, Header, Kind, SELECTIVE_ACK, sack_bit};
 
 fn connected() -> Pair {
@@ -100,6 +101,7 @@ fn what_is_reported_is_what_is_there() {
 #[test]
 fn numbers_wrap() {
     let config = Config {
+        congestion: Algorithm::Reno,
         mtu_probing: false,
         max_payload: Some(200),
         ..Config::default()

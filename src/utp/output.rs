@@ -153,6 +153,10 @@ impl Connection {
             self.cwnd_limited = Some(self.snd.nxt());
             return None;
         }
+        if len > 0 && self.pace_room(now) == 0 {
+            self.wait_for_pace();
+            return None;
+        }
         self.timers.stop(Timer::Persist);
         self.pending.force = false;
         if outstanding == 0 {
@@ -347,6 +351,7 @@ impl Connection {
             self.counters.fast_retransmits += u64::from(!self.recovery.by_timeout);
         } else {
             self.pending.sent_new = true;
+            self.keep_pace(now, u32::from(len));
             if self.cork {
                 self.timers.stop(Timer::Cork);
             }

@@ -70,7 +70,8 @@ impl Connection {
         }
         let mss = u32::from(self.snd.mss);
         let flight = usize::from(self.max_packets()).saturating_sub(self.snd.sent_count());
-        let budget = budget.min(flight);
+        let pace = self.pace_room(now).div_ceil(mss) as usize;
+        let budget = budget.min(flight).min(pace);
         let mut room = self.cc.cwnd().saturating_sub(self.snd.in_flight());
         room = room.min(self.snd.wnd.saturating_sub(self.snd.outstanding()));
         if room < mss || budget == 0 {
@@ -121,6 +122,7 @@ impl Connection {
         self.counters.data_packets_sent += packets as u64;
         self.counters.bytes_sent += bytes;
         self.pending.sent_new = true;
+        self.keep_pace(now, bytes as u32);
         self.ack.quick = self.ack.quick.saturating_sub((packets - 1).min(255) as u8);
         self.acknowledged();
     }

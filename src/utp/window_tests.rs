@@ -280,6 +280,25 @@ fn keepalives_may_fail_a_connection() {
 }
 
 #[test]
+fn new_data_is_spread_over_the_round_trip() {
+    for pacing in [false, true] {
+        let config = Config { pacing, ..plain() };
+        let mut p = Pair::connected(config, plain());
+        p.faults.delay = Duration::from_millis(50);
+        p.a.to_send = pattern(600_000);
+        p.run(Duration::from_millis(450));
+        // What left in the same millisecond as what is before it.
+        let sent: Vec<_> = p.a.log.iter().filter(|l| l.2 > 0).map(|l| l.0).collect();
+        let at_once = sent.windows(2).filter(|w| w[1].since(w[0]).is_zero());
+        let share = at_once.count() * 100 / sent.len();
+        assert_eq!(share < 60, pacing, "{share} % of {}", sent.len());
+        assert!(p.run_until(Duration::from_secs(30), |p| p.b.received.len() == 600_000));
+        assert_eq!(p.b.received, p.a.to_send);
+        p.finish();
+    }
+}
+
+#[test]
 fn room_is_told_when_there_is_some_again() {
     let config = Config {
         send_buffer: 20_000,
