@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::core::{Core, TimerId};
 use super::{Flow, Mailbox};
 use crate::congestion::Algorithm;
-use crate::frame::{Packet, Region};
+use crate::frame::{Packet, Region, prefetch};
 use crate::stack::flow::Slot;
 use crate::stack::{
     Conn, ConnectError, ConnectOptions, ListenError, ListenOptions, Transport, Vitals,
@@ -427,13 +427,15 @@ impl<M: Send> Context<'_, M> {
         change: impl FnOnce(&mut Conn, &mut crate::frame::Pool) -> R,
     ) -> Option<R> {
         let core = &mut *self.core;
-        if !core.stack.flows.get(flow)?.in_output {
-            // The application's own idea: nothing has used it in this turn.
-            core.stack.flows.prefetch(flow.index() as u32);
-        }
         let slot = core.stack.flows.get_mut(flow)?;
+        if !slot.in_output {
+            // The application's own idea: nothing has used it in this turn.
+            prefetch(slot);
+        }
         let result = change(&mut slot.conn, &mut core.pool);
-        core.stack.touch(flow.index() as u32);
+        if !slot.is_listed() {
+            core.stack.touch(flow.index() as u32);
+        }
         Some(result)
     }
 

@@ -121,6 +121,22 @@ impl<M> Core<M> {
         }
     }
 
+    /// Receives a frame in parts, by whatever way there is for others' frames.
+    pub(super) fn receive_gathered(
+        &mut self,
+        parts: &mut Vec<Packet>,
+        tx: &mut VecDeque<TxDesc>,
+        handover: Option<&Handover>,
+    ) {
+        if let Some(handover) = handover {
+            self.receive_chain_in_ring(parts, tx, handover, handover.others());
+        } else {
+            // With nobody to pass it on to, nothing comes back.
+            let pool = &mut self.pool;
+            let _ = self.stack.receive_chain(self.now, pool, parts, tx, false);
+        }
+    }
+
     /// As [`receive_in_ring`](Self::receive_in_ring), of a frame in parts.
     pub(super) fn receive_chain_in_ring(
         &mut self,

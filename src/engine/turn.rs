@@ -251,41 +251,21 @@ impl<L: Link, A: Application> Engine<L, A> {
         let tx = &mut self.tx;
         let mut rx = self.rx.drain(..);
         let mut foresight = core.stack.begin_foresight(&core.pool, rx.as_slice());
-        match &self.handover {
-            None => {
-                while let Some(packet) = rx.next() {
-                    if let Some(foresight) = &mut foresight {
-                        core.stack.foresee(foresight, &core.pool, rx.as_slice());
-                    }
-                    if packet.continues() || !self.parts.is_empty() {
-                        if core.gather(packet, &mut self.parts) {
-                            let _ = core.stack.receive_chain(
-                                now,
-                                &mut core.pool,
-                                &mut self.parts,
-                                tx,
-                                false,
-                            );
-                        }
-                        continue;
-                    }
+        while let Some(packet) = rx.next() {
+            if let Some(foresight) = &mut foresight {
+                core.stack.foresee(foresight, &core.pool, rx.as_slice());
+            }
+            if packet.continues() || !self.parts.is_empty() {
+                if core.gather(packet, &mut self.parts) {
+                    core.receive_gathered(&mut self.parts, tx, self.handover.as_ref());
+                }
+                continue;
+            }
+            match &self.handover {
+                Some(handover) => core.receive_in_ring(packet, tx, handover, handover.others()),
+                None => {
                     // With nobody to pass it on to, nothing comes back.
                     let _ = core.stack.receive(now, &mut core.pool, packet, tx, false);
-                }
-            }
-            Some(handover) => {
-                let hops = handover.others();
-                while let Some(packet) = rx.next() {
-                    if let Some(foresight) = &mut foresight {
-                        core.stack.foresee(foresight, &core.pool, rx.as_slice());
-                    }
-                    if packet.continues() || !self.parts.is_empty() {
-                        if core.gather(packet, &mut self.parts) {
-                            core.receive_chain_in_ring(&mut self.parts, tx, handover, hops);
-                        }
-                        continue;
-                    }
-                    core.receive_in_ring(packet, tx, handover, hops);
                 }
             }
         }

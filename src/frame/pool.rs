@@ -328,6 +328,25 @@ impl Pool {
         })
     }
 
+    /// As [`transmit_held`](Self::transmit_held), of bytes that `write` changes
+    /// before.
+    #[inline]
+    pub fn transmit_written(
+        &mut self,
+        held: &mut Held,
+        write: impl FnOnce(&mut [u8]),
+    ) -> Option<TxDesc> {
+        write(self.held_mut(held)?);
+        self.shift(held.chunk, Owner::Queue, Owner::QueueTx);
+        Some(TxDesc {
+            chunk: held.chunk,
+            region: held.region,
+            start: held.start,
+            len: held.len,
+            continues: false,
+        })
+    }
+
     /// Takes a held packet out of its queue to change it: `Err` gives it back
     /// while the kernel transmits it.
     ///

@@ -61,15 +61,19 @@ impl Stack {
         pass_on: bool,
     ) -> Option<Foreign> {
         let whole = pass_on.then_some((packet.start() as u16, packet.len() as u16));
-        if let Some((meta, header, payload)) = self.iface.read_again(pool, &packet) {
+        if let Some((header, payload)) = self.iface.read_again(pool, &packet) {
             // From the same station and address as the frame before.
             let mut packet = packet;
             packet.slice(payload.range());
-            if self.is_last_flow(&meta, &header) {
+            if self.is_last_flow(&header) {
                 self.deliver(now, pool, self.last, false, &header, packet);
                 return None;
             }
-            return self.segment(now, pool, &meta, &header, packet, tx, whole);
+            if let Some(&meta) = self.iface.recent_meta() {
+                return self.segment(now, pool, &meta, &header, packet, tx, whole);
+            }
+            pool.free(packet); // there is one
+            return None;
         }
         if let Some((meta, header, payload)) = self.iface.read_datagram_again(pool, &packet) {
             let mut packet = packet;
@@ -189,8 +193,8 @@ impl Stack {
     /// Whether a segment with the addresses of the one before belongs to the
     /// connection of the last, whatever it says.
     #[inline]
-    fn is_last_flow(&self, meta: &Meta, header: &Header) -> bool {
-        let Some(slot) = self.flows.at(self.last) else {
+    fn is_last_flow(&self, header: &Header) -> bool {
+        let (Some(slot), Some(meta)) = (self.flows.at(self.last), self.iface.recent_meta()) else {
             return false;
         };
         let t = &slot.tuple;
@@ -247,12 +251,15 @@ impl Stack {
         header: &Header,
         payload: Packet,
     ) {
-        match self.flows.at_mut(index).and_then(|s| s.conn.tcp_mut()) {
-            Some(conn) => {
-                conn.handle_segment(now, pool, header, ce, payload);
+        if let Some(slot) = self.flows.at_mut(index)
+            && let Some(conn) = slot.conn.tcp_mut()
+        {
+            conn.handle_segment(now, pool, header, ce, payload);
+            if !slot.is_listed() {
                 self.touch(index);
             }
-            None => pool.free(payload),
+        } else {
+            pool.free(payload);
         }
     }
 

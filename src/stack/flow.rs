@@ -177,6 +177,13 @@ impl Slot {
         }
     }
 
+    /// Whether its events are going to be told, and its segments sent, anyway.
+    #[inline]
+    #[must_use]
+    pub const fn is_listed(&self) -> bool {
+        self.in_events && self.in_output
+    }
+
     /// Whether nothing is left to be done for the connection.
     #[must_use]
     pub fn is_done(&self) -> bool {

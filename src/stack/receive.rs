@@ -36,11 +36,17 @@ impl Interface {
         &mut self,
         pool: &Pool,
         packet: &Packet,
-    ) -> Option<(Meta, tcp::Header, Span)> {
+    ) -> Option<(tcp::Header, Span)> {
         let recent = self.recent.as_ref()?;
-        let (header, payload) = recent.again.read(pool.bytes(packet), self.verify)?;
+        let read = recent.again.read(pool.bytes(packet), self.verify)?;
         self.counters.frames_in += 1;
-        Some((recent.meta, header, payload))
+        Some(read)
+    }
+
+    /// Between whom the last segment that was admitted went.
+    #[inline]
+    pub(super) fn recent_meta(&self) -> Option<&Meta> {
+        self.recent.as_ref().map(|recent| &recent.meta)
     }
 
     /// The same of a datagram.

@@ -37,7 +37,24 @@ impl Connection {
     ) {
         let min_rtt = self.rtt.min();
         let watched = self.recovery.watched();
-        while let Some(mut s) = self.snd.pop_acked(h.ack) {
+        loop {
+            // Of what was sent once, in order and without trouble, the last
+            // tells everything.
+            if watched.is_none()
+                && self.rack.is_ahead_of_all(&self.snd)
+                && let Some(run) = self.snd.pop_plain(h.ack, pool)
+            {
+                let bytes = run.bytes();
+                p.acked += bytes;
+                p.delivered += bytes;
+                p.segments += run.segments;
+                p.rtt = Some(now.since(run.sent_at));
+                self.rack.delivered_run(now, &run);
+                self.counters.bytes_acked += u64::from(bytes);
+            }
+            let Some(mut s) = self.snd.pop_acked(h.ack) else {
+                break;
+            };
             p.acked += s.seq_len();
             if !s.sacked {
                 p.delivered += s.seq_len();

@@ -49,7 +49,6 @@ impl Connection {
         if let Some(p) = packet {
             self.keep_spare(p, pool);
         }
-        self.rcv.note_room(self.payload_of_chunk(), pool);
         self.tell_room();
     }
 

@@ -301,7 +301,7 @@ impl Connection {
         if s.len > 0 && (end == last || s.fin) {
             flags |= Flags::PSH;
         }
-        let header = self.data_header(now, seq, flags);
+        let header = self.data_header(now, seq, flags, pool);
         let desc = if bare {
             self.emit(now, pool, t, &header)?
         } else {
@@ -411,7 +411,14 @@ impl Connection {
         }
     }
 
-    pub(super) fn data_header(&mut self, now: Instant, seq: SeqNumber, flags: Flags) -> Header {
+    pub(super) fn data_header(
+        &mut self,
+        now: Instant,
+        seq: SeqNumber,
+        flags: Flags,
+        pool: &Pool,
+    ) -> Header {
+        self.rcv.note_room(self.payload_of_chunk(), pool);
         let timestamps = self.ts.map(|_| self.timestamps(now));
         Header {
             seq,
@@ -454,7 +461,7 @@ impl Connection {
                 ..self.ports_header()
             }
         } else {
-            let mut h = self.data_header(now, seq, flags);
+            let mut h = self.data_header(now, seq, flags, pool);
             if self.sack && self.rcv.has_sack() {
                 let max = if self.ts.is_some() { 3 } else { 4 };
                 h.options.sack = self.rcv.sack_blocks(max);

@@ -53,7 +53,6 @@ impl Connection {
         self.update_window(h, false);
         self.ack.rcv_mss = self.ack.rcv_mss.max((len as u16).min(self.mss));
         self.rcv.take_next(packet, pool);
-        self.rcv.note_room(self.payload_of_chunk(), pool);
         self.counters.bytes_received += u64::from(len);
         self.events.readable = true;
         self.ack.unacked += len;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::send::{Segment, Send};
+use super::send::{Run, Segment, Send};
 use crate::time::{Instant, Nanos};
 use crate::wire::tcp::SeqNumber;
 
@@ -97,6 +97,25 @@ impl Rack {
             self.xmit_at = s.sent_at;
             self.end = end;
             self.rtt = rtt.into();
+        }
+    }
+
+    /// Whether nothing behind the first segment of `snd` has been delivered.
+    #[inline]
+    pub fn is_ahead_of_all(&self, snd: &Send) -> bool {
+        snd.first().is_some_and(|s| s.seq.ge(self.fack))
+    }
+
+    /// As [`delivered`](Self::delivered), for several segments that were sent
+    /// once, in order, none of which was delivered after one behind it.
+    #[inline]
+    pub fn delivered_run(&mut self, now: Instant, run: &Run) {
+        self.fack = run.end;
+        if !self.seen || sent_after(run.sent_at, run.end, self.xmit_at, self.end) {
+            self.seen = true;
+            self.xmit_at = run.sent_at;
+            self.end = run.end;
+            self.rtt = now.since(run.sent_at).into();
         }
     }
 

@@ -154,6 +154,13 @@ impl Receive {
         field
     }
 
+    /// Whether the free buffer would let [`wants_update`](Self::wants_update)
+    /// answer yes, whatever the frames do.
+    #[inline]
+    pub fn may_want_update(&self) -> bool {
+        self.inbox.buffer.saturating_sub(self.inbox.held()) >= self.window().saturating_mul(2)
+    }
+
     /// Whether the window has opened enough to tell the peer unasked: it at
     /// least doubles.
     pub fn wants_update(&self, mss: u32) -> bool {
@@ -321,6 +328,7 @@ impl Receive {
 
     /// Drops the first `n` waiting bytes. Answers the last packet that became
     /// free, for the acknowledgement to be written into.
+    #[inline]
     pub fn consume(&mut self, n: usize, pool: &mut Pool) -> Option<Packet> {
         self.inbox.consume(n, pool)
     }

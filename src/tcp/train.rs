@@ -42,8 +42,12 @@ impl Pattern {
     /// Writes the header of the segment at `seq`, with the sum of its payload.
     #[inline(always)] // the call costs as much as the work
     fn write(&self, out: &mut [u8], seq: SeqNumber, payload: Sum, push: bool) {
-        let out = &mut out[..self.len];
-        out.copy_from_slice(&self.bytes[..self.len]);
+        // Copies of a constant length become a few moves.
+        if self.len == HEADER_LEN {
+            out[..HEADER_LEN].copy_from_slice(&self.bytes[..HEADER_LEN]);
+        } else {
+            out[..MAX_HEADER].copy_from_slice(&self.bytes);
+        }
         let flags = if push { Flags::PSH } else { Flags::NONE };
         out[4..8].copy_from_slice(&seq.0.to_be_bytes());
         out[13] |= flags.0;
@@ -77,45 +81,35 @@ impl Connection {
         };
         let mss = self.snd.mss;
         let edge = self.snd.una + self.snd.wnd;
-        let mut room = self.cc.cwnd().saturating_sub(self.in_flight());
+        let room = self.cc.cwnd().saturating_sub(self.in_flight());
         let pace = self.pace_room(now).div_ceil(u32::from(mss)) as usize;
         let budget = budget.min(pace);
         if room < u32::from(mss) || budget == 0 {
             return 0;
         }
-        let header = self.data_header(now, SeqNumber(0), Flags::ACK);
+        let header = self.data_header(now, SeqNumber(0), Flags::ACK, pool);
         if self.snd.wire / 2 >= mss {
             return self.long_train(now, pool, t, &header, ecn, budget, tx);
         }
         let pattern = Pattern::new(&header, t, usize::from(mss), ecn);
         let (below, tail) = (t.len(), self.snd.tail());
         let whole = below + pattern.len + usize::from(mss);
-        let mut sent = 0;
-        while sent < budget && room >= u32::from(mss) {
-            let ident = self.ident.wrapping_add(1);
-            let Some(s) = self.snd.next_unsent_mut() else {
-                break;
-            };
+        let mut ident = self.ident;
+        let most = budget.min((room / u32::from(mss)) as usize);
+        let sent = self.snd.send_unsent(now, most, |s| {
             let (seq, end) = (s.seq, s.end());
             let plain = s.len == mss && !s.fin && !s.syn && end.le(edge);
-            let Some(held) = s.held.as_mut().filter(|h| plain && h.len() == whole) else {
-                break;
-            };
-            let Some(bytes) = pool.held_mut(held) else {
-                break;
-            };
-            let (low, segment) = bytes.split_at_mut(below);
-            t.write_marked(low, segment.len(), ident, pattern.ecn);
-            pattern.write(segment, seq, s.sum, end == tail);
-            let Some(desc) = pool.transmit_held(held) else {
-                break;
-            };
+            let held = s.held.as_mut().filter(|h| plain && h.len() == whole)?;
+            let desc = pool.transmit_written(held, |bytes| {
+                ident = ident.wrapping_add(1);
+                let (low, segment) = bytes.split_at_mut(below);
+                t.write_marked(low, segment.len(), ident, pattern.ecn);
+                pattern.write(segment, seq, s.sum, end == tail);
+            })?;
             tx.push_back(desc);
-            self.snd.sent_next(now);
-            self.ident = ident;
-            room -= u32::from(mss);
-            sent += 1;
-        }
+            Some(())
+        });
+        self.ident = ident;
         self.sent_train(now, sent, sent);
         sent
     }

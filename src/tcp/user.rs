@@ -54,8 +54,11 @@ impl Connection {
     }
 
     fn offer_window(&mut self, pool: &Pool) {
+        if !self.state.can_receive() || !self.rcv.may_want_update() {
+            return;
+        }
         self.rcv.note_room(self.payload_of_chunk(), pool);
-        if self.state.can_receive() && self.rcv.wants_update(u32::from(self.mss)) {
+        if self.rcv.wants_update(u32::from(self.mss)) {
             self.ack.now = true;
         }
     }

@@ -107,10 +107,9 @@ impl Inbox {
     pub fn push(&mut self, packet: Packet, frames: usize, pool: &mut Pool) {
         let len = packet.len();
         self.ready_bytes += len as u32;
-        let copy = len <= COMPACT || share::is_tight(frames, pool);
         if let Some(last) = self.ready.back_mut()
-            && copy
             && fits(last, len, pool)
+            && (len <= COMPACT || share::is_tight(frames, pool))
         {
             append(last, packet, pool);
             return;
@@ -126,7 +125,21 @@ impl Inbox {
 
     /// Drops the first `n` waiting bytes. Answers the last packet that became
     /// free, for the acknowledgement to be written into.
+    #[inline]
     pub fn consume(&mut self, n: usize, pool: &mut Pool) -> Option<Packet> {
+        if self.ready.front().is_some_and(|first| first.len() == n)
+            && let Some(first) = self.ready.pop_front()
+        {
+            self.ready_bytes -= n as u32;
+            self.drain(n);
+            pool.read(&first);
+            return Some(first);
+        }
+        self.consume_parts(n, pool)
+    }
+
+    /// The same of any number of bytes.
+    fn consume_parts(&mut self, n: usize, pool: &mut Pool) -> Option<Packet> {
         let mut left = n.min(self.ready_bytes as usize);
         self.ready_bytes -= left as u32;
         self.drain(left);

@@ -20,10 +20,13 @@ pub struct Again {
     headers: [u8; LEN],
     /// Addresses and protocol of the pseudo-header.
     pseudo: Sum,
+    /// The sum over what does not differ of the IP header.
+    ip: Sum,
 }
 
 impl Again {
-    /// The headers of `frame`, which was found to be in order; `None` if they are of another kind, or carry a congestion mark.
+    /// The headers of `frame`, which was found to be in order; `None` if they
+    /// are of another kind, or carry a congestion mark.
     #[must_use]
     pub fn of(frame: &[u8], envelope: &Envelope) -> Option<Self> {
         let headers = frame.first_chunk::<LEN>()?;
@@ -31,6 +34,9 @@ impl Again {
         plain.then(|| Self {
             headers: *headers,
             pseudo: pseudo_addresses(envelope.src, envelope.dst, headers[PROTOCOL_AT]),
+            ip: Sum::of(&headers[IP_AT..IP_AT + 2])
+                .add(Sum::of(&headers[IP_AT + 6..IP_AT + 8]))
+                .add(Sum::of(&headers[IP_AT + 12..])),
         })
     }
 
@@ -54,7 +60,15 @@ impl Again {
     #[inline]
     fn sums_hold(&self, headers: &[u8; LEN], l4: &[u8]) -> bool {
         let l4 = self.pseudo.add(length(l4.len())).add(Sum::of(l4));
-        Sum::of(&headers[IP_AT..]).finish() == 0 && l4.finish() == 0
+        let word = |at| Sum::word(u16::from_be_bytes([headers[at], headers[at + 1]]));
+        // Length and identification; time to live, protocol and checksum.
+        let ip = self
+            .ip
+            .add(word(16))
+            .add(word(18))
+            .add(word(22))
+            .add(word(24));
+        ip.finish() == 0 && l4.finish() == 0
     }
 
     /// Reads a frame that has the same headers but for length, identification,

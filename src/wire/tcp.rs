@@ -405,7 +405,7 @@ impl Header {
     /// # Errors
     /// `Truncated` when the segment is shorter than its header, `BadLength`
     /// when the data offset is below 5.
-    #[inline]
+    #[inline(always)] // to hand the result over costs as much as the work
     pub fn parse(segment: &[u8]) -> Result<(Header, usize), Error> {
         let b = segment
             .first_chunk::<HEADER_LEN>()

@@ -112,6 +112,25 @@ pub struct Send {
     pub looks: u64,
 }
 
+/// Segments that were acknowledged together.
+#[derive(Debug)]
+pub struct Run {
+    from: SeqNumber,
+    /// Behind the last.
+    pub end: SeqNumber,
+    /// How many they were.
+    pub segments: u32,
+    /// When the last of them was sent.
+    pub sent_at: Instant,
+}
+
+impl Run {
+    /// Payload of all of them.
+    pub fn bytes(&self) -> u32 {
+        self.end.distance(self.from).max(0) as u32
+    }
+}
+
 /// Frames of one segment at most: what one transmission of an AF_XDP socket
 /// takes, and a turn's share of a connection.
 const MAX_GLUED: usize = 16;
@@ -311,6 +330,39 @@ impl Send {
             self.segments = VecDeque::new();
         }
         Some(s)
+    }
+
+    /// Removes from the front what `ack` covers of segments that were sent once
+    /// and to which nothing has happened since, and frees their frames. `None`
+    /// if the first is no such one.
+    #[inline]
+    pub fn pop_plain(&mut self, ack: SeqNumber, pool: &mut Pool) -> Option<Run> {
+        let mut run: Option<Run> = None;
+        for s in self.segments.iter_mut().take(self.sent as usize) {
+            let trouble = s.sacked | s.lost | s.retransmitted | s.syn | s.fin;
+            let end = s.seq + u32::from(s.len);
+            if trouble || s.sent != 1 || !end.le(ack) {
+                break;
+            }
+            if let Some(held) = s.held.take() {
+                pool.release(held);
+            }
+            let run = run.get_or_insert_with(|| Run {
+                from: s.seq,
+                end,
+                segments: 0,
+                sent_at: s.sent_at,
+            });
+            (run.end, run.sent_at) = (end, s.sent_at);
+            run.segments += 1;
+        }
+        let n = run.as_ref()?.segments;
+        self.segments.drain(..n as usize);
+        self.sent -= n;
+        self.hint = self.hint.saturating_sub(n);
+        self.judged = self.judged.saturating_sub(n);
+        self.queued -= run.as_ref()?.bytes();
+        run
     }
 
     /// The first rule that does not hold of the queue and its sums.

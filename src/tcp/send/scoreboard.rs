@@ -1,7 +1,7 @@
 //! What has become of the segments sent: received out of order, lost, sent
 //! again (RFC 6675, RFC 8985).
 
-use super::Send;
+use super::{Segment, Send};
 use crate::time::Instant;
 
 impl Send {
@@ -39,6 +39,29 @@ impl Send {
             self.nxt = s.end();
             self.sent += 1;
         }
+    }
+
+    /// Has `send` take up to `most` of the segments that wait to be sent for the
+    /// first time, in order, until it takes none: how many.
+    #[inline]
+    pub fn send_unsent(
+        &mut self,
+        now: Instant,
+        most: usize,
+        mut send: impl FnMut(&mut Segment) -> Option<()>,
+    ) -> usize {
+        let mut sent = 0;
+        for s in self.segments.range_mut(self.sent as usize..).take(most) {
+            if send(s).is_none() {
+                break;
+            }
+            s.sent = 1;
+            s.sent_at = now;
+            self.nxt = s.end();
+            sent += 1;
+        }
+        self.sent += sent;
+        sent as usize
     }
 
     /// Marks segment `i` lost. Answers the bytes newly lost: none of what has

@@ -34,12 +34,11 @@ fn fold(sum: u64) -> u32 {
 /// word.
 #[inline]
 fn native_sum(bytes: &[u8]) -> u64 {
-    let (chunks, tail) = bytes.as_chunks::<CHUNK>();
-    let mut total = sum_words(tail);
-    for block in chunks.chunks(BLOCK) {
-        total += wide::sum(block).unwrap_or_else(|| sum_chunks(block));
+    if let Some(sum) = wide::sum(bytes) {
+        return sum;
     }
-    total
+    let (chunks, tail) = bytes.as_chunks::<CHUNK>();
+    sum_words(tail) + chunks.chunks(BLOCK).map(sum_chunks).sum::<u64>()
 }
 
 /// What is less than a chunk.
