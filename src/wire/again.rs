@@ -107,43 +107,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::eth::Mac;
-    use crate::wire::ip::{PROTOCOL_TCP, PROTOCOL_UDP, Parsed, parse_frame};
-    use crate::wire::template::{Path, Template, fill_tcp_checksum};
-
-    fn template(protocol: u8) -> Template {
-        let path = Path {
-            src_mac: Mac([2, 0, 0, 0, 0, 1]),
-            dst_mac: Mac([2, 0, 0, 0, 0, 2]),
-            vlan: None,
-            src: "10.0.0.1".parse().unwrap(),
-            dst: "10.0.0.2".parse().unwrap(),
-            ttl: 64,
-            tos: 0,
-        };
-        Template::new(&path, protocol).unwrap()
-    }
+    use crate::wire::ip::{PROTOCOL_UDP, Parsed, parse_frame};
+    use crate::wire::template::Template;
+    use crate::wire::testing::{path, tcp_frame};
 
     fn frame(payload: &[u8], ident: u16, ecn: u8) -> Vec<u8> {
-        let t = template(PROTOCOL_TCP);
-        let header = tcp::Header {
-            src_port: 1,
-            dst_port: 2,
-            ..tcp::Header::default()
-        };
-        let at = t.len();
-        let mut frame = vec![0; at + tcp::HEADER_LEN];
-        header.emit(&mut frame[at..]);
-        frame.extend_from_slice(payload);
-        let l4 = frame.len() - at;
-        t.write_marked(&mut frame[..at], l4, ident, ecn);
-        let sum = Sum::of(payload);
-        fill_tcp_checksum(&mut frame[at..at + tcp::HEADER_LEN], t.pseudo_sum(l4), sum);
-        frame
+        tcp_frame(payload, false, ident, ecn)
     }
 
     fn datagram(payload: &[u8], ident: u16) -> Vec<u8> {
-        let t = template(PROTOCOL_UDP);
+        let t = Template::new(&path(false), PROTOCOL_UDP).unwrap();
         let header = udp::Header {
             src_port: 1,
             dst_port: 2,

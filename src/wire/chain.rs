@@ -97,41 +97,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::eth::Mac;
     use crate::wire::ip::{Parsed, parse_frame};
-    use crate::wire::template::{Path, Template, fill_tcp_checksum};
-
-    fn frame(payload: &[u8], v6: bool) -> Vec<u8> {
-        let (src, dst) = if v6 {
-            ("fd00::1".parse().unwrap(), "fd00::2".parse().unwrap())
-        } else {
-            ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap())
-        };
-        let path = Path {
-            src_mac: Mac([2, 0, 0, 0, 0, 1]),
-            dst_mac: Mac([2, 0, 0, 0, 0, 2]),
-            vlan: None,
-            src,
-            dst,
-            ttl: 64,
-            tos: 0,
-        };
-        let t = Template::new(&path, PROTOCOL_TCP).unwrap();
-        let header = tcp::Header {
-            src_port: 1,
-            dst_port: 2,
-            ..tcp::Header::default()
-        };
-        let at = t.len();
-        let mut frame = vec![0; at + tcp::HEADER_LEN];
-        header.emit(&mut frame[at..]);
-        frame.extend_from_slice(payload);
-        let l4 = frame.len() - at;
-        t.write_marked(&mut frame[..at], l4, 1, 0);
-        let sum = Sum::of(payload);
-        fill_tcp_checksum(&mut frame[at..at + tcp::HEADER_LEN], t.pseudo_sum(l4), sum);
-        frame
-    }
+    use crate::wire::testing::tcp_frame;
 
     proptest! {
         /// Wherever a frame is cut, it is read as it is in one piece, or not at
@@ -144,7 +111,7 @@ mod tests {
             cuts in proptest::collection::vec(14usize..500, 1..6),
             change in proptest::option::of((0usize..500, 1u8..)),
         ) {
-            let mut bytes = frame(&payload, v6);
+            let mut bytes = tcp_frame(&payload, v6, 1, 0);
             bytes.extend(vec![7; padding]);
             if let Some((at, bits)) = change && let Some(byte) = bytes.get_mut(at) {
                 *byte ^= bits;

@@ -19,6 +19,8 @@ pub mod ipv6;
 pub mod quoted;
 pub mod tcp;
 pub mod template;
+#[cfg(test)]
+mod testing;
 pub mod udp;
 pub mod utp;
 

@@ -33,7 +33,14 @@ fn known_sums() {
 #[test]
 fn lanes_do_not_overflow() {
     let most = BLOCK * CHUNK;
-    for len in [BLOCK - 1, most, most + 30, most + 31, 3 * most + 7] {
+    for len in [
+        BLOCK - 1,
+        most,
+        most + 1,
+        most + 30,
+        most + 63,
+        3 * most + 7,
+    ] {
         let bytes = vec![0xff; len];
         assert_eq!(Sum::of(&bytes).finish(), plain(&bytes), "{len} bytes of ff");
         let mut copy = vec![0; len];

@@ -28,6 +28,8 @@ mod avx2 {
     const WORTH: usize = 4 * CHUNK;
     /// Chunks that one step of the loops takes.
     const STEP: usize = 4;
+    /// Bytes that the lanes take.
+    const MOST: usize = BLOCK * CHUNK;
 
     /// The sum of native-endian words.
     #[inline]
@@ -36,7 +38,12 @@ mod avx2 {
             return None;
         }
         let simd = V3::try_new()?;
-        Some(simd.vectorize(SumBytes { simd, bytes }))
+        let (words, odd) = bytes.split_at(bytes.len() & !1);
+        let mut total = sum_odd(odd);
+        for block in words.chunks(MOST) {
+            total += simd.vectorize(SumBlock { simd, block });
+        }
+        Some(total)
     }
 
     /// Copies `src` to `dst`, which are of one length. The sum of what was
@@ -47,7 +54,23 @@ mod avx2 {
             return None;
         }
         let simd = V3::try_new()?;
-        Some(simd.vectorize(CopyBytes { simd, dst, src }))
+        let (words, odd) = src.split_at(src.len() & !1);
+        let (to_words, to_odd) = dst.split_at_mut(words.len());
+        let mut total = sum_odd(odd);
+        for (to, from) in to_odd.iter_mut().zip(odd) {
+            *to = *from;
+        }
+        for (to, from) in to_words.chunks_mut(MOST).zip(words.chunks(MOST)) {
+            total += simd.vectorize(CopyBlock { simd, to, from });
+        }
+        Some(total)
+    }
+
+    /// The word that begins with the last byte, if there is one.
+    #[inline(always)]
+    fn sum_odd(odd: &[u8]) -> u64 {
+        odd.first()
+            .map_or(0, |last| u64::from(u16::from_ne_bytes([*last, 0])))
     }
 
     /// Low halves and high halves, as in `sum_chunks`; two of each, so that one
@@ -88,19 +111,17 @@ mod avx2 {
             self.high[WAY] = v._mm256_add_epi32(self.high[WAY], high);
         }
 
-        /// What is behind the last whole chunk of `bytes`, which has one. What
-        /// of that cannot be taken into the lanes.
+        /// What is behind the last whole chunk of `bytes`, which are of an even
+        /// length and at least a chunk.
         #[inline(always)]
-        fn add_tail(&mut self, bytes: &[u8]) -> u64 {
+        fn add_tail(&mut self, bytes: &[u8]) {
             let tail = bytes.len() % CHUNK;
-            match (bytes.last_chunk::<CHUNK>(), LAST[tail..].first_chunk()) {
-                // Words have to begin where they do in the chunks.
-                (Some(last), Some(mask)) if tail % 2 == 0 => {
-                    let (last, mask) = (pulp::cast(*last), pulp::cast::<[u8; CHUNK], _>(*mask));
-                    self.add::<0>(self.simd.avx2._mm256_and_si256(last, mask));
-                    0
-                }
-                _ => sum_words(&bytes[bytes.len() - tail..]),
+            if let (Some(last), Some(mask)) = (bytes.last_chunk(), LAST[tail..].first_chunk()) {
+                let (last, mask) = (
+                    pulp::cast::<[u8; CHUNK], _>(*last),
+                    pulp::cast::<[u8; CHUNK], _>(*mask),
+                );
+                self.add::<0>(self.simd.avx2._mm256_and_si256(last, mask));
             }
         }
 
@@ -120,43 +141,49 @@ mod avx2 {
         }
     }
 
-    struct SumBytes<'a> {
+    /// Up to [`MOST`] bytes, an even number.
+    struct SumBlock<'a> {
         simd: V3,
-        bytes: &'a [u8],
+        block: &'a [u8],
     }
 
-    impl NullaryFnOnce for SumBytes<'_> {
+    impl NullaryFnOnce for SumBlock<'_> {
         type Output = u64;
 
         #[inline(always)]
         fn call(self) -> u64 {
-            let mut total = 0;
-            let mut blocks = self.bytes.as_chunks::<CHUNK>().0.chunks(BLOCK);
-            while let Some(block) = blocks.next() {
-                let mut lanes = Lanes::new(self.simd);
-                let (steps, rest) = block.as_chunks::<STEP>();
-                for [a, b, c, d] in steps {
-                    lanes.add::<0>(pulp::cast(*a));
-                    lanes.add::<1>(pulp::cast(*b));
-                    lanes.add::<0>(pulp::cast(*c));
-                    lanes.add::<1>(pulp::cast(*d));
-                }
-                for chunk in rest {
-                    lanes.add::<0>(pulp::cast(*chunk));
-                }
-                if blocks.len() == 0 {
-                    total += lanes.add_tail(self.bytes);
-                }
-                total += lanes.finish();
+            let (chunks, rest) = self.block.as_chunks::<CHUNK>();
+            if chunks.is_empty() {
+                return short(rest);
             }
-            total
+            let mut lanes = Lanes::new(self.simd);
+            let (steps, chunks) = chunks.as_chunks::<STEP>();
+            for [a, b, c, d] in steps {
+                lanes.add::<0>(pulp::cast(*a));
+                lanes.add::<1>(pulp::cast(*b));
+                lanes.add::<0>(pulp::cast(*c));
+                lanes.add::<1>(pulp::cast(*d));
+            }
+            for chunk in chunks {
+                lanes.add::<0>(pulp::cast(*chunk));
+            }
+            lanes.add_tail(self.block);
+            lanes.finish()
         }
     }
 
-    struct CopyBytes<'a> {
+    /// The same, copied. Both are of one length.
+    struct CopyBlock<'a> {
         simd: V3,
-        dst: &'a mut [u8],
-        src: &'a [u8],
+        to: &'a mut [u8],
+        from: &'a [u8],
+    }
+
+    /// What is left of more than a block.
+    #[cold]
+    #[inline(never)]
+    fn short(bytes: &[u8]) -> u64 {
+        sum_words(bytes)
     }
 
     /// Copies a chunk; what it was.
@@ -167,37 +194,35 @@ mod avx2 {
         words
     }
 
-    impl NullaryFnOnce for CopyBytes<'_> {
+    impl NullaryFnOnce for CopyBlock<'_> {
         type Output = u64;
 
         #[inline(always)]
         fn call(self) -> u64 {
-            let mut total = 0;
             // The tail first, with what is before it in its chunk.
-            if let (Some(to), Some(from)) = (self.dst.last_chunk_mut(), self.src.last_chunk()) {
+            if let (Some(to), Some(from)) = (self.to.last_chunk_mut(), self.from.last_chunk()) {
                 copied(to, from);
             }
-            let mut to = self.dst.as_chunks_mut::<CHUNK>().0.chunks_mut(BLOCK);
-            let mut from = self.src.as_chunks::<CHUNK>().0.chunks(BLOCK);
-            while let (Some(to), Some(block)) = (to.next(), from.next()) {
-                let mut lanes = Lanes::new(self.simd);
-                let (to, to_rest) = to.as_chunks_mut::<STEP>();
-                let (steps, rest) = block.as_chunks::<STEP>();
-                for ([p, q, r, s], [a, b, c, d]) in to.iter_mut().zip(steps) {
-                    lanes.add::<0>(copied(p, a));
-                    lanes.add::<1>(copied(q, b));
-                    lanes.add::<0>(copied(r, c));
-                    lanes.add::<1>(copied(s, d));
-                }
-                for (to, chunk) in to_rest.iter_mut().zip(rest) {
-                    lanes.add::<0>(copied(to, chunk));
-                }
-                if from.len() == 0 {
-                    total += lanes.add_tail(self.src);
-                }
-                total += lanes.finish();
+            let (to, to_rest) = self.to.as_chunks_mut::<CHUNK>();
+            let (chunks, rest) = self.from.as_chunks::<CHUNK>();
+            if chunks.is_empty() {
+                to_rest.copy_from_slice(rest);
+                return short(rest);
             }
-            total
+            let mut lanes = Lanes::new(self.simd);
+            let (to, to_chunks) = to.as_chunks_mut::<STEP>();
+            let (steps, chunks) = chunks.as_chunks::<STEP>();
+            for ([p, q, r, s], [a, b, c, d]) in to.iter_mut().zip(steps) {
+                lanes.add::<0>(copied(p, a));
+                lanes.add::<1>(copied(q, b));
+                lanes.add::<0>(copied(r, c));
+                lanes.add::<1>(copied(s, d));
+            }
+            for (to, chunk) in to_chunks.iter_mut().zip(chunks) {
+                lanes.add::<0>(copied(to, chunk));
+            }
+            lanes.add_tail(self.from);
+            lanes.finish()
         }
     }
 }
