@@ -26,6 +26,9 @@ const CALLS: usize = 4096;
 const BURST: usize = 16;
 /// How far ahead connections whose timers are due are loaded.
 const AHEAD: usize = 4;
+/// Connections about to send whose timers are loaded before the first is looked
+/// at.
+const SOON: usize = 64;
 /// Frames taken from other engines in a turn.
 const HANDED: usize = 64;
 /// How soon to look again when the transmit ring is full.
@@ -422,6 +425,9 @@ impl<L: Link, A: Application> Engine<L, A> {
     /// Gathers what is to be sent and gives it to the link.
     pub(super) fn send(&mut self, now: Instant) {
         let core = &mut self.core;
+        for index in core.stack.queued().take(SOON) {
+            self.wheel.prefetch(index);
+        }
         while self.tx.len() < self.config.tx_queue
             && let Some(index) = core.stack.poll_output()
         {

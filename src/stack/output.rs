@@ -33,6 +33,12 @@ impl Stack {
         self.output.pop_front()
     }
 
+    /// The connections that [`poll_output`](Self::poll_output) is going to answer.
+    #[inline]
+    pub fn queued(&self) -> impl Iterator<Item = u32> + '_ {
+        self.output.iter().copied()
+    }
+
     /// Whether a connection may have something to send or to tell.
     #[must_use]
     pub fn has_work(&self) -> bool {

@@ -33,6 +33,8 @@ const DELAYED_ACK: Duration = Duration::from_micros(500);
 const OPEN_TIME: Duration = Duration::from_secs(600);
 /// Bound on the answers to a round of requests, in virtual time.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// How far ahead the next connections are loaded, where they are known.
+const AHEAD: usize = 6;
 /// Virtual time for connections to come to rest.
 const REST: Duration = Duration::from_secs(12);
 
@@ -225,6 +227,7 @@ fn time_exchanges(
     exchanges: u64,
 ) -> Result<f64, Failure> {
     let mut random = Random(active as u64);
+    let mut chosen: Vec<Flow> = Vec::with_capacity(at_once);
     let rounds = exchanges.div_ceil(at_once as u64);
     let start = processor();
     for _ in 0..rounds {
@@ -232,9 +235,13 @@ fn time_exchanges(
         client.with(|app, cx| {
             // Different ones: each has its own part to choose from.
             let part = active / at_once;
-            for n in 0..at_once {
-                let which = n * part + random.below(part);
-                app.failed |= cx.send(app.flows[which], &[1]) == 0;
+            chosen.clear();
+            chosen.extend((0..at_once).map(|n| app.flows[n * part + random.below(part)]));
+            for (n, &flow) in chosen.iter().enumerate() {
+                if let Some(&soon) = chosen.get(n + AHEAD) {
+                    cx.foresee(soon);
+                }
+                app.failed |= cx.send(flow, &[1]) == 0;
             }
         });
         let end = world.now() + ANSWER_TIME;
@@ -364,7 +371,7 @@ pub fn many(args: &ManyArgs) -> Result<(), Failure> {
         report.figure(name, bytes, "bytes");
     }
     drop(pair);
-    for (ahead, how) in [(0, "one at a time"), (6, "six ahead")] {
+    for (ahead, how) in [(0, "one at a time"), (AHEAD, "six ahead")] {
         let [one, all] = [1, 2 * most].map(|places| bare(places, ahead, exchanges));
         report.figure(
             format!(
