@@ -30,8 +30,8 @@ struct Args {
     /// MiB of the file that is transferred. Default: 1024; quick: 16.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=8192))]
     file: Option<u64>,
-    /// Bytes of the largest IP packet.
-    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u16).range(576..=1500))]
+    /// Bytes of the largest IP packet. Segments over memory are of one size.
+    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u16).range(576..=9000))]
     mtu: u16,
     /// What to compare. Default: all.
     #[arg(long, value_delimiter = ',')]

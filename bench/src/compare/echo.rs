@@ -123,6 +123,7 @@ fn ask(duration: Duration) -> Result<Figures, String> {
     frame[12..14].copy_from_slice(&ETHERTYPE);
     let mut histogram = latencies::histogram();
     let (mut begin, mut count, mut lost) = (Instant::now(), 0u64, 0u32);
+    let spent = latencies::Spent::new();
     while count < WARM_UP || begin.elapsed() < duration {
         let mut packet = end.pool.alloc().ok_or("no frame is free")?;
         packet.set_range(packet.start() as u16, FRAME as u16);
@@ -151,6 +152,7 @@ fn ask(duration: Duration) -> Result<Figures, String> {
             kernel::record(&mut histogram, asked);
         }
     }
+    let processors = spent.processors();
     end.close();
-    Ok(latencies::figures(&histogram))
+    Ok(latencies::figures(&histogram, processors))
 }

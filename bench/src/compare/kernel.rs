@@ -161,6 +161,7 @@ pub fn rr(place: &Place, waiting: Waiting, duration: Duration) -> Result<Figures
             let mut message = [0x5a; MESSAGE];
             let mut histogram = latencies::histogram();
             let mut begin = Instant::now();
+            let spent = latencies::Spent::new();
             let mut count = 0u64;
             while count < WARM_UP || begin.elapsed() < duration {
                 let asked = Instant::now();
@@ -175,8 +176,9 @@ pub fn rr(place: &Place, waiting: Waiting, duration: Duration) -> Result<Figures
                     record(&mut histogram, asked);
                 }
             }
+            let processors = spent.processors();
             stop.store(true, Ordering::Relaxed);
-            Ok(latencies::figures(&histogram))
+            Ok(latencies::figures(&histogram, processors))
         },
     )?;
     Ok(figures)

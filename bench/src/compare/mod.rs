@@ -30,10 +30,14 @@ pub type Figures = Vec<(&'static str, f64)>;
 pub enum Group {
     /// Goodput of one stream.
     Stream,
+    /// Goodput of several streams, by the number of engines.
+    Engines,
     /// Goodput of one stream over uTP, and the processor time that it takes.
     Utp,
     /// Latency of 64 bytes there and back.
     Rr,
+    /// Processor time of an engine that has nothing to do.
+    Idle,
     /// Connections a second.
     Crr,
     /// Transfer of a file.
@@ -48,8 +52,10 @@ impl Group {
     pub const fn title(self) -> &'static str {
         match self {
             Self::Stream => "One stream",
+            Self::Engines => "Eight streams, by engines at each end",
             Self::Utp => "One stream over uTP",
             Self::Rr => "64 bytes there and back",
+            Self::Idle => "Nothing to do",
             Self::Crr => "Connections: one byte there, one back, closed",
             Self::Transfer => "One file",
             Self::Memory => "Both ends in one thread, over memory",
@@ -61,8 +67,10 @@ impl Group {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Stream => "stream",
+            Self::Engines => "engines",
             Self::Utp => "utp",
             Self::Rr => "rr",
+            Self::Idle => "idle",
             Self::Crr => "crr",
             Self::Transfer => "transfer",
             Self::Memory => "memory",
@@ -73,8 +81,9 @@ impl Group {
     #[must_use]
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::Stream | Self::Utp | Self::Transfer => "Gbit/s",
+            Self::Stream | Self::Engines | Self::Utp | Self::Transfer => "Gbit/s",
             Self::Rr => "us",
+            Self::Idle => "ms a second",
             Self::Crr => "connections/s",
             Self::Memory => "ns a segment",
         }
@@ -111,7 +120,9 @@ enum Who {
     SmoltcpStream,
     RawStream,
     Ceiling,
+    FullboreEngines(u32),
     FullboreRr(&'static str),
+    FullboreIdle(&'static str),
     KernelRr(Waiting),
     RawEcho,
     FullboreCrr(u64),
@@ -157,6 +168,12 @@ const CONTESTANTS: &[Contestant] = &{
         one(G::Utp, "librqbit-utp, buffers of 8 MiB", W::LibrqbitUtp),
         one(G::Utp, "fullbore, uTP", W::FullboreCost("utp")),
         one(G::Utp, "fullbore, TCP", W::FullboreCost("tcp")),
+        one(G::Engines, "fullbore, one", W::FullboreEngines(1)),
+        one(
+            G::Engines,
+            "fullbore, two on two queues",
+            W::FullboreEngines(2),
+        ),
         one(
             G::Rr,
             "kernel TCP, spinning",
@@ -170,6 +187,9 @@ const CONTESTANTS: &[Contestant] = &{
             W::KernelRr(Waiting::Blocking),
         ),
         one(G::Rr, "raw AF_XDP echo", W::RawEcho),
+        one(G::Idle, "fullbore, busy", W::FullboreIdle("busy")),
+        one(G::Idle, "fullbore, adaptive", W::FullboreIdle("adaptive")),
+        one(G::Idle, "fullbore, sleep", W::FullboreIdle("sleep")),
         one(G::Crr, "kernel TCP, 64 at once", W::KernelCrr(64)),
         one(G::Crr, "fullbore, 64 at once", W::FullboreCrr(64)),
         one(G::Crr, "kernel TCP, one at a time", W::KernelCrr(1)),
@@ -242,6 +262,7 @@ impl Who {
     const fn wire(self) -> Option<Wire> {
         match self {
             Self::KernelStream(wire) => Some(wire),
+            Self::FullboreEngines(_) => Some(Wire::TwoQueues),
             Self::Memory(_) => None,
             _ => Some(Wire::Plain),
         }
@@ -362,7 +383,9 @@ fn measure(
         Who::SmoltcpStream => smoltcp_wire::stream(place, warm_up, duration),
         Who::RawStream => own::raw(place, duration),
         Who::Ceiling => own::ceiling(place, duration),
+        Who::FullboreEngines(engines) => own::engines(place, engines, warm_up, duration),
         Who::FullboreRr(idle) => own::rr(place, idle, duration),
+        Who::FullboreIdle(idle) => own::idle(place, idle, duration),
         Who::KernelRr(waiting) => kernel::rr(place, waiting, duration),
         Who::RawEcho => echo::echo(place, duration),
         Who::FullboreCrr(at_once) => own::crr(place, at_once, duration),

@@ -1,14 +1,16 @@
 //! `fullbore bench`, run as a program of its own between the namespaces.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::Figures;
-use super::place::{DEVICE, FULLBORE, Place, Side, timed};
+use super::place::{Background, DEVICE, FILES, FULLBORE, Place, Side, timed};
+use super::{Figures, latencies};
 
 /// What a command may take beyond the measurement.
 const BEYOND: Duration = Duration::from_secs(30);
+/// What a server that has just begun may still have to do.
+const SETTLES: Duration = Duration::from_millis(500);
 
 fn run(place: &Place, words: &str, duration: Duration) -> Result<Value, String> {
     let mut command = place.command(Side::Client, false, FULLBORE);
@@ -110,10 +112,56 @@ pub fn raw(place: &Place, duration: Duration) -> Result<Figures, String> {
 pub fn rr(place: &Place, idle: &str, duration: Duration) -> Result<Figures, String> {
     let words = format!("rr {} --idle {idle}", pair(place));
     let report = run(place, &words, duration)?;
-    super::latencies::PERCENTILES
+    let mut figures: Figures = latencies::PERCENTILES
         .iter()
         .map(|(name, percent)| Ok((*name, figure(&report, &format!("latency p{percent}"))?)))
-        .collect()
+        .collect::<Result<_, String>>()?;
+    let processors = figure(&report, "processors in use, both ends")?;
+    figures.push((latencies::PROCESSORS, processors));
+    Ok(figures)
+}
+
+/// Goodput of eight connections through so many engines at each end, each with
+/// a queue of its own.
+///
+/// # Errors
+/// What the command says.
+pub fn engines(
+    place: &Place,
+    engines: u32,
+    warm_up: Duration,
+    duration: Duration,
+) -> Result<Figures, String> {
+    let (ends, warm_up) = (pair(place), warm_up.as_millis());
+    let words = format!("stream {ends} --engines {engines} --connections 8 --warm-up {warm_up}ms");
+    let report = run(place, &words, duration)?;
+    Ok(vec![
+        ("goodput", figure(&report, "goodput, client to server")?),
+        (
+            "processor, s/GB",
+            figure(&report, "processor time of both ends")?,
+        ),
+    ])
+}
+
+/// Processor time of an engine that waits for connections, all threads of its
+/// process with it.
+///
+/// # Errors
+/// What the command says.
+pub fn idle(place: &Place, idle: &str, duration: Duration) -> Result<Figures, String> {
+    let mut command = place.command(Side::Server, false, FULLBORE);
+    command.args(["serve", FILES, "--on", DEVICE, "--idle", idle]);
+    if let Some(core) = place.core(Side::Server) {
+        command.arg("--cores").arg(core.to_string());
+    }
+    let mut server = Background::start(&mut command, "idle")?;
+    server.wait_until(|server| server.said().contains("serving "))?;
+    std::thread::sleep(SETTLES);
+    let (begin, before) = (Instant::now(), server.ran()?);
+    std::thread::sleep(duration);
+    let ran = (server.ran()? - before).as_secs_f64() / begin.elapsed().as_secs_f64();
+    Ok(vec![("processor", ran * 1e3)])
 }
 
 /// Connections a second.

@@ -68,6 +68,8 @@ pub enum Wire {
     Gro,
     /// Whatever the driver comes with.
     AsItComes,
+    /// As the first, with two queues at each end.
+    TwoQueues,
 }
 
 /// The features that are switched, as ethtool calls them.
@@ -143,8 +145,13 @@ impl Place {
         if within(Side::Client, || Ok(exists(DEVICE)))? {
             done(&format!("ip -n {a} link delete {DEVICE}"))?;
         }
+        let queues = match wire {
+            Wire::TwoQueues => "numtxqueues 2 numrxqueues 2",
+            _ => "",
+        };
         done(&format!(
-            "ip link add {DEVICE} mtu {mtu} netns {a} type veth peer name {DEVICE} mtu {mtu} netns {b}"
+            "ip link add {DEVICE} mtu {mtu} {queues} netns {a} type veth \
+             peer name {DEVICE} mtu {mtu} {queues} netns {b}"
         ))?;
         for side in [Side::Client, Side::Server] {
             let name = side.namespace();
@@ -335,6 +342,24 @@ impl Background {
     #[must_use]
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Processor time that its threads have had.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn ran(&self) -> Result<Duration, String> {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let fail = |e: io::Error| format!("{tasks}: {e}");
+        let mut nanos = 0;
+        for task in std::fs::read_dir(&tasks).map_err(fail)? {
+            let path = task.map_err(fail)?.path().join("schedstat");
+            // A thread may end meanwhile.
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let ran = text.split_whitespace().next();
+            nanos += ran.and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(nanos))
     }
 
     /// Waits until `ready`, for ten seconds at most.

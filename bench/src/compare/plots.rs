@@ -86,7 +86,8 @@ fn percentiles(drawing: &mut String, rows: &[&Row], group: Group) -> Result<(), 
     let area = SVGBackend::with_string(drawing, (WIDTH, 420)).into_drawing_area();
     area.fill(&WHITE)?;
     let values = || {
-        let figures = rows.iter().flat_map(|row| &row.figures);
+        let of = rows.iter().map(|row| row.figures.iter());
+        let figures = of.flat_map(|figures| figures.take(PERCENTILES.len()));
         figures.map(|(_, sample)| sample.median())
     };
     let low = values().fold(f64::INFINITY, f64::min).clamp(0.1, 1e6);
@@ -111,7 +112,7 @@ fn percentiles(drawing: &mut String, rows: &[&Row], group: Group) -> Result<(), 
         .draw()?;
     for (n, row) in rows.iter().enumerate() {
         let colour = Palette99::pick(n).to_rgba();
-        let points = row.figures.iter().enumerate();
+        let points = row.figures.iter().take(PERCENTILES.len()).enumerate();
         let points = points.map(|(at, (_, sample))| (at as f64, sample.median()));
         chart
             .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
