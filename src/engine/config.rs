@@ -13,7 +13,9 @@ pub enum Idle {
     /// own.
     Busy,
     /// Looks again at once for `spin` after the last work, then sleeps until
-    /// something arrives or is due.
+    /// something arrives or is due. While other threads send it messages it
+    /// sleeps at once, and between the batches of a stream as well: they may
+    /// need the processor that it would spin on.
     Adaptive {
         /// How long to look.
         spin: Duration,

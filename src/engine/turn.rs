@@ -284,6 +284,7 @@ impl<L: Link, A: Application> Engine<L, A> {
         let reclaiming = self.life.is_reclaiming();
         let mut taken = 0;
         while taken < HANDED
+            && !handover.is_empty()
             && let Some(moved) = handover.pop()
         {
             taken += 1;

@@ -246,15 +246,18 @@ fn os_error(error: &dyn std::error::Error) -> io::Error {
 
 /// Asks the kernel to send what is on the transmit ring.
 pub(super) fn kick_tx(fd: RawFd) -> io::Result<()> {
+    // The bare call: libc's own is a point at which threads can be cancelled,
+    // which takes longer than all the rest of this.
     // SAFETY: a null buffer of length zero, and no address.
     let result = unsafe {
-        libc::sendto(
+        libc::syscall(
+            libc::SYS_sendto,
             fd,
-            std::ptr::null(),
-            0,
+            std::ptr::null::<libc::c_void>(),
+            0usize,
             libc::MSG_DONTWAIT,
-            std::ptr::null(),
-            0,
+            std::ptr::null::<libc::sockaddr>(),
+            0usize,
         )
     };
     if result < 0 {

@@ -347,7 +347,7 @@ impl Send {
             if let Some(held) = s.held.take() {
                 pool.release(held);
             }
-            let run = run.get_or_insert_with(|| Run {
+            let run = run.get_or_insert(Run {
                 from: s.seq,
                 end,
                 segments: 0,

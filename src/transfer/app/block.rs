@@ -22,9 +22,61 @@ pub const AHEAD: u32 = 2;
 /// copied out.
 const MAX_RUNS: usize = 8;
 
+/// Runs of content in what arrived. Most frames have one, which takes no memory
+/// of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Runs {
+    first: Range<usize>,
+    more: Vec<Range<usize>>,
+}
+
+impl Runs {
+    /// Adds a run behind the others; an empty one is none.
+    pub fn push(&mut self, run: Range<usize>) {
+        if self.first.is_empty() {
+            self.first = run;
+        } else if !run.is_empty() {
+            self.more.push(run);
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    /// Bytes in all of them.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.iter().map(Range::len).sum()
+    }
+
+    /// Whether there are so many in one frame that it is better copied.
+    #[must_use]
+    pub const fn is_chopped(&self) -> bool {
+        self.more.len() >= MAX_RUNS
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Range<usize>> {
+        let first = Some(&self.first).filter(|run| !run.is_empty());
+        first.into_iter().chain(&self.more)
+    }
+
+    /// A copy of them out of `bytes`.
+    #[must_use]
+    pub fn copy(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut copy = Vec::with_capacity(self.bytes());
+        for run in self.iter() {
+            copy.extend_from_slice(bytes.get(run.clone()).unwrap_or_default());
+        }
+        copy
+    }
+}
+
 enum Piece {
     /// Content lies in these runs of the packet's range.
-    Frame(Packet, Vec<Range<usize>>),
+    Frame(Packet, Runs),
     /// Content of a frame that could not be taken.
     Copy(Vec<u8>),
 }
@@ -62,9 +114,9 @@ impl FrameBlock {
     }
 
     /// Adds a packet with content in some runs of its range.
-    pub fn push(&mut self, packet: Packet, runs: Vec<Range<usize>>) {
+    pub fn push(&mut self, packet: Packet, runs: Runs) {
         self.window += packet.len();
-        self.content += runs.iter().map(Range::len).sum::<usize>();
+        self.content += runs.bytes();
         self.pieces.push(Piece::Frame(packet, runs));
     }
 
@@ -72,12 +124,6 @@ impl FrameBlock {
     pub fn push_copy(&mut self, content: Vec<u8>) {
         self.content += content.len();
         self.pieces.push(Piece::Copy(content));
-    }
-
-    /// Whether content in so many runs of one frame is better copied.
-    #[must_use]
-    pub const fn too_chopped(runs: usize) -> bool {
-        runs > MAX_RUNS
     }
 
     /// Whether the block should be written before more is added.
@@ -285,7 +331,15 @@ mod tests {
         pool.bytes_mut(&mut packet)
             .copy_from_slice(&[b"3\r\nabc\r\n2\r\nde".to_vec(), vec![0; 87]].concat());
         let mut block = FrameBlock::received(pool.region().clone());
-        block.push(packet, vec![3..6, 11..13]);
+        let mut runs = Runs::default();
+        assert!(runs.is_empty());
+        for run in [3..3, 3..6, 7..7, 11..13] {
+            runs.push(run);
+        }
+        assert_eq!((runs.bytes(), runs.is_empty()), (5, false));
+        assert_eq!(runs.copy(pool.bytes(&packet)), b"abcde");
+        assert!(!runs.is_chopped());
+        block.push(packet, runs);
         block.push_copy(b"fg".to_vec());
         assert_eq!((block.content(), block.window()), (7, 100));
         let written: Vec<u8> = block.to_write().iter().flat_map(|s| s.to_vec()).collect();

@@ -1,6 +1,6 @@
 //! A get or a put on one engine.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use super::Port;
-use super::block::{self, FRAMES, FrameBlock};
+use super::block::{self, FRAMES, FrameBlock, Runs};
 use crate::engine::Transport;
 use crate::time::Instant;
 use crate::transfer::client::{
@@ -62,7 +62,7 @@ pub struct ClientApp<F> {
     next_address: usize,
     disk: Pool<FrameBlock>,
     mailbox: Option<Arc<dyn Mailbox<FrameBlock>>>,
-    conns: HashMap<Key, Conn<F>>,
+    conns: BTreeMap<Key, Conn<F>>,
     by_flow: HashMap<F, Key>,
     next_id: u64,
     at_disk: usize,
@@ -123,7 +123,7 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
             next_address: 0,
             disk,
             mailbox: None,
-            conns: HashMap::new(),
+            conns: BTreeMap::new(),
             by_flow: HashMap::new(),
             next_id: 0,
             at_disk: 0,
@@ -466,7 +466,7 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
                     continue;
                 }
             };
-            let (mut at, mut runs, mut first) = (0, Vec::new(), 0);
+            let (mut at, mut runs, mut first) = (0, Runs::default(), 0);
             while at < len {
                 let taken = get.on_bytes(key, now, chunk.get(at..).unwrap_or_default());
                 if !taken.data.is_empty() {
@@ -492,13 +492,7 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
     }
 
     /// Adds the packet that is next on a connection to its block.
-    fn collect<P: Port<Flow = F>>(
-        &mut self,
-        port: &mut P,
-        key: Key,
-        first: u64,
-        runs: Vec<std::ops::Range<usize>>,
-    ) {
+    fn collect<P: Port<Flow = F>>(&mut self, port: &mut P, key: Key, first: u64, runs: Runs) {
         if self
             .conns
             .get(&key)
@@ -515,18 +509,14 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
             next: first,
             block: FrameBlock::received(port.region().clone()),
         });
-        filling.next += runs.iter().map(|r| r.len() as u64).sum::<u64>();
-        if !FrameBlock::too_chopped(runs.len())
+        filling.next += runs.bytes() as u64;
+        if !runs.is_chopped()
             && let Some(packet) = port.recv_take(flow)
         {
             filling.block.push(packet, runs);
         } else if let Some(chunk) = port.recv_chunk(flow) {
             let len = chunk.len();
-            let copy = runs
-                .into_iter()
-                .filter_map(|r| chunk.get(r))
-                .collect::<Vec<_>>()
-                .concat();
+            let copy = runs.copy(chunk);
             filling.block.push_copy(copy);
             port.recv_consume(flow, len);
         }

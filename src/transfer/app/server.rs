@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use slab::Slab;
 
-use super::block::{self, FRAMES, FrameBlock};
+use super::block::{self, FRAMES, FrameBlock, Runs};
 use super::start::{Begun, Server};
 use super::{Port, ServerStats};
 use crate::time::Instant;
@@ -323,7 +323,7 @@ impl<F: Copy + Eq + Hash> ServerApp<F> {
             };
             let len = chunk.len();
             let upload = conn.machine.upload().cloned();
-            let (mut at, mut runs, mut first) = (0, Vec::new(), 0);
+            let (mut at, mut runs, mut first) = (0, Runs::default(), 0);
             while at < len {
                 let taken = conn
                     .machine
@@ -354,18 +354,13 @@ impl<F: Copy + Eq + Hash> ServerApp<F> {
                 offset: first,
                 block: FrameBlock::received(port.region().clone()),
             });
-            let chopped = FrameBlock::too_chopped(runs.len());
             if at == len
-                && !chopped
+                && !runs.is_chopped()
                 && let Some(packet) = port.recv_take(flow)
             {
                 filling.block.push(packet, runs);
             } else if let Some(chunk) = port.recv_chunk(flow) {
-                let copy = runs
-                    .into_iter()
-                    .filter_map(|r| chunk.get(r))
-                    .collect::<Vec<_>>()
-                    .concat();
+                let copy = runs.copy(chunk);
                 filling.block.push_copy(copy);
                 port.recv_consume(flow, at);
             }
