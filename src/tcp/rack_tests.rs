@@ -135,3 +135,81 @@ fn a_long_recovery_looks_at_each_segment_a_few_times() {
         snd.clear(&mut pool);
     }
 }
+
+/// What is acknowledged in runs comes out as it would segment by segment.
+#[test]
+fn runs_are_segments() {
+    for seed in 0..300 {
+        let mut rng = Rng::new(seed);
+        let mut pool = Pool::new(Region::anonymous(80, 2048));
+        let (mut short, mut long) = (queue(&mut pool, 40), queue(&mut pool, 40));
+        let (mut by_run, mut by_one) = (Rack::new(short.iss), Rack::new(short.iss));
+        let mut runs = 0;
+        for step in 0..60 {
+            let now = us(10 * step);
+            let count = short.sent_count();
+            let i = rng.below(count.max(1) as u64) as usize;
+            match rng.below(8) {
+                0..4 if short.has_unsent() => {
+                    let one = |_: &mut Segment| Some(());
+                    assert_eq!(short.send_unsent(now, 1, one), 1);
+                    long.mark_sent(count, now);
+                }
+                4 if step > 20 && i < count => {
+                    assert_eq!(short.mark_lost(i), long.mark_lost(i));
+                }
+                5 if step > 20 && i < count => {
+                    short.mark_sent(i, now);
+                    long.mark_sent(i, now);
+                }
+                6 if count > 0 => {
+                    let ack = short.get(i).unwrap().end();
+                    loop {
+                        if by_run.is_ahead_of_all(&short)
+                            && let Some(run) = short.pop_plain(ack, &mut pool)
+                        {
+                            by_run.delivered_run(now, &run);
+                            runs += run.segments;
+                        }
+                        let Some(mut s) = short.pop_acked(ack) else {
+                            break;
+                        };
+                        by_run.delivered(now, &s, Duration::ZERO, false);
+                        pool.release(s.held.take().unwrap());
+                    }
+                    while let Some(mut s) = long.pop_acked(ack) {
+                        by_one.delivered(now, &s, Duration::ZERO, false);
+                        pool.release(s.held.take().unwrap());
+                    }
+                }
+                _ => {}
+            }
+            assert_eq!(format!("{by_run:?}"), format!("{by_one:?}"), "seed {seed}");
+            assert_eq!(
+                format!(
+                    "{:?}",
+                    (
+                        short.sent_count(),
+                        short.queued(),
+                        short.in_flight(),
+                        short.next_lost()
+                    )
+                ),
+                format!(
+                    "{:?}",
+                    (
+                        long.sent_count(),
+                        long.queued(),
+                        long.in_flight(),
+                        long.next_lost()
+                    )
+                ),
+                "seed {seed}"
+            );
+        }
+        assert!(runs > 0 || seed > 0, "seed {seed}");
+        short.clear(&mut pool);
+        long.clear(&mut pool);
+        assert_eq!(pool.ledger().pool, 80, "seed {seed}");
+    }
+}
