@@ -65,8 +65,9 @@ impl Stack {
             // From the same station and address as the frame before.
             let mut packet = packet;
             packet.slice(payload.range());
-            if self.is_last_flow(&header) {
-                self.deliver(now, pool, self.last, false, &header, packet);
+            if let Some(conn) = self.last_flow(&header) {
+                conn.handle_segment(now, pool, &header, false, packet);
+                self.touch(self.last);
                 return None;
             }
             if let Some(&meta) = self.iface.recent_meta() {
@@ -75,6 +76,19 @@ impl Stack {
             pool.free(packet); // there is one
             return None;
         }
+        self.receive_other(now, pool, packet, tx, whole)
+    }
+
+    /// A frame that is not like the segment before.
+    #[inline(never)]
+    fn receive_other(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        packet: Packet,
+        tx: &mut VecDeque<TxDesc>,
+        whole: Option<(u16, u16)>,
+    ) -> Option<Foreign> {
         if let Some((meta, header, payload)) = self.iface.read_datagram_again(pool, &packet) {
             let mut packet = packet;
             packet.slice(payload.range());
@@ -90,7 +104,7 @@ impl Stack {
             Received::Reply(desc) => self.reply(pool, desc, tx),
             Received::Report(report) => {
                 if !self.report(now, pool, &report) {
-                    if pass_on {
+                    if whole.is_some() {
                         return Some(Foreign::Report(report));
                     }
                     self.drops.count(DropReason::IcmpIgnored);
@@ -190,22 +204,19 @@ impl Stack {
         None
     }
 
-    /// Whether a segment with the addresses of the one before belongs to the
-    /// connection of the last, whatever it says.
+    /// The connection of the last segment, if one with the addresses of that
+    /// belongs to it, whatever it says.
     #[inline]
-    fn is_last_flow(&self, header: &Header) -> bool {
-        let (Some(slot), Some(meta)) = (self.flows.at(self.last), self.iface.recent_meta()) else {
-            return false;
-        };
+    fn last_flow(&mut self, header: &Header) -> Option<&mut Connection> {
+        let meta = self.iface.recent_meta()?;
+        let slot = self.flows.at_mut(self.last)?;
         let t = &slot.tuple;
-        t.remote_port == header.src_port
+        let is_its = t.remote_port == header.src_port
             && t.local_port == header.dst_port
             && t.remote == meta.src
-            && t.local == meta.dst
-            && slot
-                .conn
-                .tcp()
-                .is_some_and(|c| !matches!(c.state(), State::TimeWait | State::Closed))
+            && t.local == meta.dst;
+        let conn = slot.conn.tcp_mut().filter(|_| is_its)?;
+        (!matches!(conn.state(), State::TimeWait | State::Closed)).then_some(conn)
     }
 
     #[inline]

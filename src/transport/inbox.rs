@@ -103,7 +103,7 @@ impl Inbox {
     }
 
     /// Adds a packet, of a connection that keeps `frames` in all.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, packet: Packet, frames: usize, pool: &mut Pool) {
         let len = packet.len();
         self.ready_bytes += len as u32;
@@ -184,6 +184,7 @@ impl Inbox {
         self.drain(n as usize);
     }
 
+    #[inline]
     fn drain(&mut self, n: usize) {
         self.drained = self.drained.saturating_add(n as u32);
         if self.drained >= self.buffer && self.buffer < self.buffer_max {

@@ -42,7 +42,7 @@ impl Again {
 
     /// What follows the IP header of a frame that has the same headers but for
     /// length, identification, time to live and checksum.
-    #[inline]
+    #[inline(always)]
     fn l4<'a>(&self, frame: &'a [u8]) -> Option<(&'a [u8; LEN], &'a [u8])> {
         let (b, a) = (frame.first_chunk::<LEN>()?, &self.headers);
         let same = b[..16] == a[..16] // Ethernet; version, header length, DSCP and ECN
@@ -57,7 +57,7 @@ impl Again {
     }
 
     /// Whether the IP header's checksum is right, and that over `l4`.
-    #[inline]
+    #[inline(always)]
     fn sums_hold(&self, headers: &[u8; LEN], l4: &[u8]) -> bool {
         let l4 = self.pseudo.add(length(l4.len())).add(Sum::of(l4));
         let word = |at| Sum::word(u16::from_be_bytes([headers[at], headers[at + 1]]));
