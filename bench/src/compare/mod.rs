@@ -221,6 +221,7 @@ const CONTESTANTS: &[Contestant] = &{
         ),
         one(G::Memory, "smoltcp", W::Memory(Stack::Smoltcp)),
         one(G::Memory, "fullbore", W::Memory(Stack::Fullbore)),
+        one(G::Memory, "fullbore, uTP", W::Memory(Stack::FullboreUtp)),
         one(
             G::Memory,
             "smoltcp, buffers handed over",

@@ -4,10 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use fullbore::engine::sim::Host;
-use fullbore::engine::{Application, Context, Engine, Flow, Reason};
+use fullbore::engine::{
+    Application, ConnectOptions, Context, Engine, Flow, ListenOptions, Reason, Transport,
+};
 use fullbore::link::{Link, MemoryLink};
-use fullbore::tcp;
 use fullbore::time::Instant;
+use fullbore::{tcp, utp};
 
 use super::{Pair, ROUND, Settings, Sink, Source, Wire};
 
@@ -19,6 +21,7 @@ const STUCK: u32 = 1_000_000;
 
 /// The sending program.
 pub struct Sender {
+    transport: Transport,
     source: Source,
     closed: bool,
 }
@@ -27,7 +30,12 @@ impl Application for Sender {
     type Message = ();
 
     fn start(&mut self, cx: &mut Context<'_, ()>) {
-        self.closed |= cx.connect(SocketAddr::from((SERVER, PORT))).is_err();
+        let options = ConnectOptions {
+            transport: self.transport,
+            ..ConnectOptions::default()
+        };
+        let server = SocketAddr::from((SERVER, PORT));
+        self.closed |= cx.connect_with(server, &options).is_err();
     }
 
     fn connected(&mut self, cx: &mut Context<'_, ()>, flow: Flow) {
@@ -47,6 +55,7 @@ impl Application for Sender {
 
 /// The receiving program.
 pub struct Receiver {
+    transport: Transport,
     sink: Sink,
     flow: Option<Flow>,
     closed: bool,
@@ -56,7 +65,9 @@ impl Application for Receiver {
     type Message = ();
 
     fn start(&mut self, cx: &mut Context<'_, ()>) {
-        self.closed |= cx.listen(SocketAddr::from((SERVER, PORT)), 1).is_err();
+        let options = ListenOptions::new(self.transport, 1);
+        let server = SocketAddr::from((SERVER, PORT));
+        self.closed |= cx.listen_with(server, options).is_err();
     }
 
     fn accept(
@@ -96,9 +107,9 @@ pub struct FullborePair<L: Link> {
 ///
 /// # Errors
 /// When there are no file descriptors left, or the connection fails.
-pub fn over_wire(settings: &Settings) -> Result<FullborePair<Wire>, String> {
+pub fn over_wire(settings: &Settings, transport: Transport) -> Result<FullborePair<Wire>, String> {
     let (near, far) = Wire::pair();
-    FullborePair::new(settings, near, far)
+    FullborePair::new(settings, transport, near, far)
 }
 
 /// Two engines on the library's link for tests.
@@ -107,7 +118,7 @@ pub fn over_wire(settings: &Settings) -> Result<FullborePair<Wire>, String> {
 /// As [`over_wire`].
 pub fn over_memory_link(settings: &Settings) -> Result<FullborePair<MemoryLink>, String> {
     let (near, far) = MemoryLink::pair(512).map_err(|e| e.to_string())?;
-    FullborePair::new(settings, near, far)
+    FullborePair::new(settings, Transport::Tcp, near, far)
 }
 
 impl<L: Link> FullborePair<L> {
@@ -115,26 +126,34 @@ impl<L: Link> FullborePair<L> {
     ///
     /// # Errors
     /// As [`over_wire`].
-    pub fn new(settings: &Settings, near: L, far: L) -> Result<Self, String> {
+    pub fn new(settings: &Settings, transport: Transport, near: L, far: L) -> Result<Self, String> {
         let tcp = Arc::new(tcp::Config {
             send_buffer: settings.buffer,
             recv_buffer: settings.buffer,
             timestamps: settings.timestamps,
             ..tcp::Config::default()
         });
+        let utp = Arc::new(utp::Config {
+            send_buffer: settings.buffer,
+            recv_buffer: settings.buffer,
+            ..utp::Config::default()
+        });
         let host = |ip: Ipv4Addr| -> Result<Host, String> {
             let prefix = format!("{ip}/24").parse();
             let mut host = Host::new(prefix.map_err(|_| format!("{ip} is no address"))?);
             host.mtu = settings.mtu;
             host.config.tcp = Arc::clone(&tcp);
+            host.config.utp = Arc::clone(&utp);
             Ok(host)
         };
         let fail = |e: std::io::Error| e.to_string();
         let sender = Sender {
+            transport,
             source: Source::new(),
             closed: false,
         };
         let receiver = Receiver {
+            transport,
             sink: Sink::new(),
             flow: None,
             closed: false,
@@ -179,6 +198,7 @@ impl<L: Link> Pair for FullborePair<L> {
     }
 
     fn segments(&self) -> Option<u64> {
-        Some(self.receiver.stack().tcp_counters().segments_in)
+        let (tcp, utp) = self.receiver.stack().transport_counters();
+        Some(tcp.segments_in + utp.packets_in)
     }
 }

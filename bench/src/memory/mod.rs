@@ -15,6 +15,7 @@ mod wire;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use fullbore::engine::Transport;
 use rustix::time::{ClockId, clock_gettime};
 
 pub use fullbore_pair::FullborePair;
@@ -79,6 +80,8 @@ pub trait Pair {
 pub enum Stack {
     /// Two engines, and the wire that copies once.
     Fullbore,
+    /// The same with uTP: as many bytes in packets that carry 8 fewer.
+    FullboreUtp,
     /// Two engines over the library's memory link, which is made for ends in
     /// different threads: two copies and two queues.
     FullboreLink,
@@ -95,6 +98,7 @@ impl Stack {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fullbore => "fullbore",
+            Self::FullboreUtp => "fullbore-utp",
             Self::FullboreLink => "fullbore-link",
             Self::Smoltcp => "smoltcp",
             Self::SmoltcpHandOver => "smoltcp-hand-over",
@@ -107,7 +111,8 @@ impl Stack {
     /// When that fails.
     pub fn connect(self, settings: &Settings) -> Result<Box<dyn Pair>, String> {
         Ok(match self {
-            Self::Fullbore => Box::new(fullbore_pair::over_wire(settings)?),
+            Self::Fullbore => Box::new(fullbore_pair::over_wire(settings, Transport::Tcp)?),
+            Self::FullboreUtp => Box::new(fullbore_pair::over_wire(settings, Transport::Utp)?),
             Self::FullboreLink => Box::new(fullbore_pair::over_memory_link(settings)?),
             Self::Smoltcp => Box::new(SmoltcpPair::new(settings, true)?),
             Self::SmoltcpHandOver => Box::new(SmoltcpPair::new(settings, false)?),
