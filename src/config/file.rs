@@ -444,7 +444,7 @@ table! {
         window_probe: Span<{ 100 * MS }, { HOUR }> = Span::micros(15 * SECOND),
         keepalive: OrOff<Span<{ SECOND }, { 24 * HOUR }>> = OrOff::Off,
         keepalive_probes: Count<0, 100> = Count::clamped(0),
-        linger: Span<{ 100 * MS }, { 240 * SECOND }> = Span::micros(5 * SECOND),
+        linger: Span<{ 100 * MS }, { 240 * SECOND }> = Span::micros(10 * SECOND),
         fin_wait: Span<{ SECOND }, { HOUR }> = Span::micros(60 * SECOND),
         backlog: Count<1, 65_536> = Count::clamped(1024),
     }
