@@ -116,7 +116,7 @@ fn flow_lookup(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     let config = Arc::new(Config::default());
     for flows in [1u32, 1_000, 100_000] {
-        let mut table = FlowTable::new(flows as usize, [7; 16]);
+        let mut table = FlowTable::new(flows as usize, [7; 16], [8; 16]);
         let mut bare = HashMap::new();
         for n in 0..flows {
             let tuple = tuple(n);
