@@ -16,6 +16,8 @@ pub mod serve;
 pub mod settings;
 pub mod stack;
 pub mod toml;
+pub mod utp;
+pub mod utp_wire;
 pub mod wire;
 
 /// What is done with an input.
@@ -33,5 +35,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("settings", settings::run),
     ("stack", stack::run),
     ("toml", toml::run),
+    ("utp", utp::run),
+    ("utp_wire", utp_wire::run),
     ("wire", wire::run),
 ];
