@@ -2,17 +2,17 @@
 //! time: simulated, or drawn from what `scripts/background` has measured.
 //!
 //! ```text
-//! background simulate [CONTROLLER] FILE.svg
+//! background simulate [CONTROLLER [tcp]] FILE.svg
 //! background late FILE.svg
 //! background plot TITLE DATA FILE.svg
 //! ```
 //!
 //! `simulate` has two engines of fullbore under a virtual clock on a link of 20
-//! Mbit/s with a round trip of 40 ms and a queue of 250 ms. A flow with the
-//! controller, `ledbat` if none is named, sends all the time; one with `cubic`
-//! sends from the 15th second to the 45th. `late` has two flows of LEDBAT, and
-//! then two of LEDBAT++, of which the second begins when the first has filled its
-//! queue. `plot` reads lines of four numbers: seconds, Mbit/s of the background
+//! Mbit/s with a round trip of 40 ms and a queue of 250 ms. A flow of uTP with the
+//! controller, `ledbat` if none is named, sends all the time, or of TCP if that is
+//! asked for; one of TCP with `cubic` sends from the 15th second to the 45th. `late`
+//! has two flows of LEDBAT, and then two of LEDBAT++, of which the second begins
+//! when the first has filled its queue. `plot` reads lines of four numbers: seconds, Mbit/s of the background
 //! flow, those of the other, and milliseconds of delay.
 
 use std::collections::HashMap;
@@ -23,11 +23,13 @@ use std::time::Duration;
 
 use fullbore::congestion::Algorithm;
 use fullbore::engine::sim::{Host, Turns, World};
-use fullbore::engine::{Application, ConnectOptions, Context, Engine, Flow, Reason};
+use fullbore::engine::{
+    Application, ConnectOptions, Context, Engine, Flow, ListenOptions, Reason, Transport,
+};
 use fullbore::link::MemoryLink;
 use fullbore::link::fault::{FaultLink, FaultSettings};
 use fullbore::stack::route::Prefix;
-use fullbore::tcp;
+use fullbore::{tcp, utp};
 use plotters::prelude::*;
 
 const MBPS: f64 = 20.0;
@@ -38,24 +40,27 @@ const SAMPLE: Duration = Duration::from_millis(250);
 const SERVER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 
-/// A flow: its controller, and when it begins and ends, in seconds.
+/// A flow: over what, its controller, and when it begins and ends, in seconds.
 #[derive(Clone, Copy)]
-struct Plan(Algorithm, u64, u64);
+pub struct Plan(pub Transport, pub Algorithm, pub u64, pub u64);
 
 /// One line: seconds, Mbit/s of each flow, and milliseconds of delay.
 #[derive(Clone, Copy)]
-struct Point {
-    at: f64,
-    rates: [f64; 2],
-    delay: f64,
+pub struct Point {
+    pub at: f64,
+    pub rates: [f64; 2],
+    pub delay: f64,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["simulate", file] => simulated(Algorithm::Ledbat, file),
-        ["simulate", controller, file] => simulated(controller.parse()?, file),
+        ["simulate", file] => simulated(Transport::Utp, Algorithm::Ledbat, file),
+        ["simulate", controller, file] => simulated(Transport::Utp, controller.parse()?, file),
+        ["simulate", controller, "tcp", file] => {
+            simulated(Transport::Tcp, controller.parse()?, file)
+        }
         ["late", file] => late(file),
         ["plot", title, data, file] => {
             let points = read(&std::fs::read_to_string(data)?)?;
@@ -70,27 +75,37 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn simulated(algorithm: Algorithm, file: &str) -> Result<(), Box<dyn Error>> {
-    let flows = [Plan(algorithm, 0, 60), Plan(Algorithm::Cubic, 15, 45)];
+fn simulated(over: Transport, algorithm: Algorithm, file: &str) -> Result<(), Box<dyn Error>> {
+    let flows = [
+        Plan(over, algorithm, 0, 60),
+        Plan(Transport::Tcp, Algorithm::Cubic, 15, 45),
+    ];
     let points = simulate(flows, 60)?;
     tell(&points);
-    let title = format!("{algorithm} beside CUBIC from 15 s to 45 s, 20 Mbit/s, 40 ms, simulated");
-    draw(file, &[(&title, [algorithm.name(), "TCP CUBIC"], &points)])
+    let name = match over {
+        Transport::Tcp => format!("TCP {algorithm}"),
+        Transport::Utp => format!("uTP {algorithm}"),
+    };
+    let title = format!("{name} beside CUBIC from 15 s to 45 s, 20 Mbit/s, 40 ms, simulated");
+    draw(file, &[(&title, [&name, "TCP CUBIC"], &points)])
 }
 
 fn late(file: &str) -> Result<(), Box<dyn Error>> {
-    let both = |algorithm| simulate([Plan(algorithm, 0, 90), Plan(algorithm, 15, 90)], 90);
+    let both = |algorithm| {
+        let plan = |begin| Plan(Transport::Utp, algorithm, begin, 90);
+        simulate([plan(0), plan(15)], 90)
+    };
     let (ledbat, plus) = (both(Algorithm::Ledbat)?, both(Algorithm::LedbatPlusPlus)?);
     let names = ["first", "15 s later"];
     draw(
         file,
         &[
             (
-                "Two flows of LEDBAT, 20 Mbit/s, 40 ms, simulated",
+                "Two uTP flows of LEDBAT, 20 Mbit/s, 40 ms, simulated",
                 names,
                 &ledbat,
             ),
-            ("Two flows of LEDBAT++", names, &plus),
+            ("Two uTP flows of LEDBAT++", names, &plus),
         ],
     )
 }
@@ -115,8 +130,8 @@ impl Application for Source {
 
     fn start(&mut self, cx: &mut Context<'_, ()>) {
         for (n, plan) in (0..).zip(self.plans) {
-            cx.set_timer(None, 2 * n, Duration::from_secs(plan.1));
-            cx.set_timer(None, 2 * n + 1, Duration::from_secs(plan.2));
+            cx.set_timer(None, 2 * n, Duration::from_secs(plan.2));
+            cx.set_timer(None, 2 * n + 1, Duration::from_secs(plan.3));
         }
     }
 
@@ -128,10 +143,16 @@ impl Application for Source {
             }
             return;
         }
+        let Plan(transport, congestion, ..) = self.plans[n];
         let options = ConnectOptions {
+            transport,
             tcp: Some(Arc::new(tcp::Config {
-                congestion: self.plans[n].0,
+                congestion,
                 ..tcp::Config::default()
+            })),
+            utp: Some(Arc::new(utp::Config {
+                congestion,
+                ..utp::Config::default()
             })),
             ..ConnectOptions::default()
         };
@@ -166,8 +187,11 @@ impl Application for Sink {
 
     fn start(&mut self, cx: &mut Context<'_, ()>) {
         for port in [80, 81] {
-            // Nobody else has it.
-            let _ = cx.listen(SocketAddr::new(SERVER, port), 8);
+            for transport in [Transport::Tcp, Transport::Utp] {
+                // Nobody else has it.
+                let options = ListenOptions::new(transport, 8);
+                let _ = cx.listen_with(SocketAddr::new(SERVER, port), options);
+            }
         }
     }
 
@@ -196,7 +220,8 @@ impl Application for Sink {
     fn closed(&mut self, _: &mut Context<'_, ()>, _: Flow, _: Reason) {}
 }
 
-fn simulate(plans: [Plan; 2], seconds: u64) -> Result<Vec<Point>, Box<dyn Error>> {
+/// Two flows on the link, for so long.
+pub fn simulate(plans: [Plan; 2], seconds: u64) -> Result<Vec<Point>, Box<dyn Error>> {
     let (near, far) = MemoryLink::pair(4096)?;
     let faults: FaultSettings = format!(
         "delay={}us,out.rate={MBPS}Mbit,out.queue={QUEUE}",
@@ -237,7 +262,13 @@ fn simulate(plans: [Plan; 2], seconds: u64) -> Result<Vec<Point>, Box<dyn Error>
 /// The longest smoothed delay above the empty path's that a flow sees, in ms.
 fn delay<L: fullbore::link::Link>(engine: &Engine<L, Source>) -> f64 {
     let flows = engine.app().flows.iter().flatten();
-    let srtt = flows.filter_map(|flow| engine.stack().flows.get(*flow)?.conn.tcp()?.info().srtt);
+    let srtt = flows.filter_map(|flow| {
+        let conn = &engine.stack().flows.get(*flow)?.conn;
+        match (conn.tcp(), conn.utp()) {
+            (Some(tcp), _) => tcp.info().srtt,
+            (_, utp) => utp?.info().srtt,
+        }
+    });
     let above = srtt.map(|srtt| srtt.saturating_sub(ROUND_TRIP));
     above.max().unwrap_or_default().as_secs_f64() * 1e3
 }
@@ -263,37 +294,52 @@ fn read(text: &str) -> Result<Vec<Point>, Box<dyn Error>> {
     Ok(points)
 }
 
-/// What the flow takes alone, beside the other and from 5 s after it.
-fn tell(points: &[Point]) {
-    let beside = |p: &&Point| p.rates[1] > 1.0;
-    let Some(begin) = points.iter().find(beside).map(|p| p.at) else {
-        return;
-    };
-    let end = points.iter().rfind(beside).map_or(begin, |p| p.at);
+/// What the first flow takes of the path, in Mbit/s and in parts of both.
+#[derive(Debug)]
+pub struct Summary {
+    pub alone: f64,
+    /// The longest delay meanwhile, in ms.
+    pub delay: f64,
+    pub beside: f64,
+    /// Its part while the other is there.
+    pub part: f64,
+    /// From 5 s after the other's end.
+    pub after: f64,
+}
+
+/// `None` if there was no other.
+pub fn summary(points: &[Point]) -> Option<Summary> {
+    let other = |p: &&Point| p.rates[1] > 1.0;
+    let begin = points.iter().find(other)?.at;
+    let end = points.iter().rfind(other)?.at;
     let mean = |from: f64, to: f64, of: fn(&Point) -> f64| {
-        let some: Vec<f64> = points
-            .iter()
-            .filter(|p| p.at > from && p.at <= to)
-            .map(of)
-            .collect();
+        let some = points.iter().filter(|p| p.at > from && p.at <= to);
+        let some: Vec<f64> = some.map(of).collect();
         some.iter().sum::<f64>() / some.len().max(1) as f64
     };
-    let most = |from: f64, to: f64| {
-        let some = points.iter().filter(|p| p.at > from && p.at <= to);
-        some.map(|p| p.delay).fold(0.0, f64::max)
-    };
     let (first, both) = (|p: &Point| p.rates[0], |p: &Point| p.rates[0] + p.rates[1]);
-    let part = |from, to| 100.0 * mean(from, to, first) / mean(from, to, both);
-    println!(
-        "alone {:.2} Mbit/s, delay at most {:.0} ms; beside the other {:.2} Mbit/s, {:.1} %; \
-         from 5 s after it {:.2} Mbit/s, {:.1} % of what it had alone",
-        mean(3.0, begin, first),
-        most(1.0, begin),
-        mean(begin, end, first),
-        part(begin, end),
-        mean(end + 5.0, f64::MAX, first),
-        100.0 * mean(end + 5.0, f64::MAX, first) / mean(3.0, begin, first),
-    );
+    let before = points.iter().filter(|p| p.at > 1.0 && p.at < begin);
+    Some(Summary {
+        alone: mean(3.0, begin - 0.5, first),
+        delay: before.map(|p| p.delay).fold(0.0, f64::max),
+        beside: mean(begin, end, first),
+        part: mean(begin, end, first) / mean(begin, end, both),
+        after: mean(end + 5.0, f64::MAX, first),
+    })
+}
+
+fn tell(points: &[Point]) {
+    if let Some(s) = summary(points) {
+        println!(
+            "alone {:.2} Mbit/s, delay at most {:.0} ms; beside the other {:.2} Mbit/s, \
+             {:.1} % of both; from 5 s after it {:.2} Mbit/s",
+            s.alone,
+            s.delay,
+            s.beside,
+            100.0 * s.part,
+            s.after
+        );
+    }
 }
 
 type Panel<'a> = (&'a str, [&'a str; 2], &'a [Point]);

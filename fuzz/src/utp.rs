@@ -26,8 +26,10 @@ use super::input::Input;
 
 /// Actions taken from one input.
 const STEPS: usize = 300;
-/// Deadlines after which a connection without a peer has to have given up.
-const DEADLINES: usize = 2000;
+/// Time and deadlines after which a connection without a peer has to have given
+/// up. While frames are short it looks for some every few milliseconds.
+const PATIENCE: Duration = Duration::from_secs(1800);
+const DEADLINES: usize = 1_000_000;
 /// Packets that one event may cause at the very most.
 const MOST_AT_ONCE: usize = 20_000;
 /// Bytes that are taken beyond the window: a peer cannot tell it to the byte.
@@ -652,11 +654,13 @@ impl World {
         // Who is connected and owes nothing waits for ever.
         self.conn.close(self.now, &mut self.pool);
         self.settle();
+        let begin = self.now;
         for n in 0.. {
             let Some(next) = self.conn.poll_timeout() else {
                 break;
             };
-            assert!(n < DEADLINES, "it never gives up: {:?}", self.conn);
+            let patient = self.now.since(begin) < PATIENCE && n < DEADLINES;
+            assert!(patient, "it never gives up: {:?}", self.conn);
             self.now = self.now.max(next);
             self.timeout();
             self.settle();

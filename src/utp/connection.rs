@@ -19,7 +19,7 @@ use crate::wire::utp::{Header, SeqNr};
 use crate::wire::{eth, ipv4, ipv6};
 
 /// Smallest payload of a full packet that is ever used.
-const MIN_PAYLOAD: u16 = 150;
+pub(super) const MIN_PAYLOAD: u16 = 150;
 /// Payload assumed of a peer's packets before any has come.
 const DEFAULT_PAYLOAD: u16 = 528;
 /// Largest packets that every path takes, in bytes: RFC 1122 section 3.3.2 of

@@ -1,7 +1,7 @@
 //! Losses, and what they cost.
 
 use super::State;
-use super::connection::Connection;
+use super::connection::{Connection, MIN_PAYLOAD};
 use crate::frame::Pool;
 use crate::time::Instant;
 use crate::wire::utp::SeqNr;
@@ -39,10 +39,11 @@ impl Connection {
     }
 
     /// The path takes no packets with more than `payload` bytes, as a router
-    /// has reported: those not yet sent become smaller. Others may be cut on
-    /// the way.
+    /// has reported: those not yet sent become smaller, but never so small that
+    /// they would be all headers (anybody can say so). Others may be cut on the
+    /// way.
     pub fn limit_payload(&mut self, payload: u16, _pool: &mut Pool) {
-        if self.mtu.limit(payload.max(1)) {
+        if self.mtu.limit(payload.max(MIN_PAYLOAD)) {
             self.use_size(self.mtu.size());
         }
     }

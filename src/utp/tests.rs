@@ -119,3 +119,18 @@ fn streams_survive_any_wire() {
         p.finish();
     }
 }
+
+/// A forged report that a path takes next to nothing.
+#[test]
+fn packets_never_become_all_headers() {
+    let mut p = Pair::connected(Config::default(), Config::default());
+    let Pair { a, .. } = &mut p;
+    let conn = a.conn.as_mut().expect("a connection");
+    conn.limit_payload(2, &mut a.pool);
+    assert_eq!(conn.longest_payload(), 150);
+    p.a.to_send = vec![7; 100_000];
+    assert!(p.run_until(Duration::from_secs(60), |p| p.b.received.len() == 100_000));
+    let small = p.a.log.iter().filter(|(_, _, len)| *len > 0 && *len < 150);
+    assert!(small.count() < 10);
+    p.finish();
+}
