@@ -318,7 +318,7 @@ pub fn summary(points: &[Point]) -> Option<Summary> {
         some.iter().sum::<f64>() / some.len().max(1) as f64
     };
     let (first, both) = (|p: &Point| p.rates[0], |p: &Point| p.rates[0] + p.rates[1]);
-    let before = points.iter().filter(|p| p.at > 1.0 && p.at < begin);
+    let before = points.iter().filter(|p| p.at > 1.0 && p.at < begin - 0.5);
     Some(Summary {
         alone: mean(3.0, begin - 0.5, first),
         delay: before.map(|p| p.delay).fold(0.0, f64::max),
