@@ -268,6 +268,7 @@ impl Connection {
         }
         let before = self.rcv.available();
         let nxt = self.rcv.nxt;
+        self.note_size(p.len() as u32);
         let received = self.rcv.take_in(h.seq, p, fin, pool);
         let delivered = (self.rcv.available() - before) as u32;
         match received {

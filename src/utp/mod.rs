@@ -89,6 +89,8 @@ mod mtu_tests;
 #[cfg(test)]
 mod order_tests;
 #[cfg(test)]
+mod peers_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -42,6 +42,7 @@ impl Connection {
         self.rcv.take_next(packet, pool);
         self.rcv.note_room(self.payload_of_chunk(), pool);
         self.ack.run = self.ack.run.saturating_add(len);
+        self.note_size(len);
         self.note_received(now, len);
         None
     }

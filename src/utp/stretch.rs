@@ -14,12 +14,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 impl Connection {
     /// Whether an acknowledgement is to be sent, at once or when the stream
-    /// pauses.
+    /// pauses: of more than one full packet, for two may each be a little smaller
+    /// than the largest ever, a probe for the path's MTU (librqbit-utp).
     #[inline]
     pub(super) fn ack_due(&self) -> bool {
         let a = &self.ack;
         self.state != super::State::SynSent
-            && (a.now || a.unacked >= 2 * u32::from(a.rcv_mss) || (a.quick > 0 && a.unacked > 0))
+            && (a.now || a.unacked > u32::from(a.rcv_mss) || (a.quick > 0 && a.unacked > 0))
     }
 
     /// Whether an acknowledgement that is due may wait for more of the stream.
@@ -64,13 +65,19 @@ impl Connection {
         }
     }
 
-    /// `len` bytes have come in order.
+    /// A packet of `len` bytes has come.
+    #[inline]
+    pub(super) fn note_size(&mut self, len: u32) {
+        self.ack.rcv_mss = self.ack.rcv_mss.max(len.min(u32::from(u16::MAX)) as u16);
+    }
+
+    /// `len` bytes have come in order, of one packet or of those, too, that had
+    /// waited for it.
     #[inline]
     pub(super) fn note_received(&mut self, now: Instant, len: u32) {
         self.counters.bytes_received += u64::from(len);
         self.events.readable = true;
         self.ack.unacked += len;
-        self.ack.rcv_mss = self.ack.rcv_mss.max(len.min(u32::from(u16::MAX)) as u16);
         self.arm_ack(now);
     }
 

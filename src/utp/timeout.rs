@@ -8,6 +8,10 @@ use super::{Reason, State};
 use crate::frame::Pool;
 use crate::time::Instant;
 
+/// Time-outs of a FIN that is all that is left, before the peer is taken for
+/// gone: it has ended its stream and may have forgotten the connection
+/// (librqbit-utp, libtorrent).
+const LAST_FINS: u8 = 4;
 /// How often who has connected says so, while nothing comes.
 const HELLOS: u8 = 4;
 
@@ -60,12 +64,12 @@ impl Connection {
         self.timeouts = self.timeouts.saturating_add(1);
         let patience = self.config.user_timeout;
         let out_of_time = patience.is_some_and(|most| now.since(self.progress_at) >= most);
-        if self.timeouts > self.config.retries || out_of_time {
-            let reason = if self.is_as_good_as_over() {
-                Reason::Finished
-            } else {
-                Reason::TimedOut
-            };
+        let (retries, reason) = if self.is_as_good_as_over() {
+            (self.config.retries.min(LAST_FINS), Reason::Finished)
+        } else {
+            (self.config.retries, Reason::TimedOut)
+        };
+        if self.timeouts > retries || out_of_time {
             self.end(reason, pool);
             return;
         }
