@@ -5,8 +5,11 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-/// The program under test.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_fullbore");
+/// The program under test; other packages bring one of their own.
+pub const PROGRAM: &str = match option_env!("CARGO_BIN_EXE_fullbore") {
+    Some(path) => path,
+    None => "fullbore",
+};
 
 /// `fullbore` in the namespace of `side`, with `verb` and without a claim to
 /// a core of its own, since tests run beside each other.

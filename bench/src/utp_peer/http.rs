@@ -76,12 +76,55 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     /// Reads `length` bytes: their SHA-256.
     async fn take(&mut self, length: u64) -> Result<[u8; 32], String> {
         let mut hash = Sha256::new();
+        self.take_into(length, &mut hash).await?;
+        Ok(hash.finalize().into())
+    }
+
+    /// Reads chunks to the last: how many bytes, and their SHA-256.
+    async fn take_chunks(&mut self) -> Result<(u64, [u8; 32]), String> {
+        let (mut hash, mut bytes) = (Sha256::new(), 0);
+        loop {
+            let line = self.line().await?;
+            let size = line.split(';').next().unwrap_or_default().trim();
+            let size = u64::from_str_radix(size, 16).map_err(|e| format!("{line}: {e}"))?;
+            if size == 0 {
+                // What follows the content, of which nothing is needed.
+                while !self.line().await?.is_empty() {}
+                return Ok((bytes, hash.finalize().into()));
+            }
+            self.take_into(size, &mut hash).await?;
+            bytes += size;
+            if !self.line().await?.is_empty() {
+                return Err("a chunk that does not end".to_owned());
+            }
+        }
+    }
+
+    /// The next line.
+    async fn line(&mut self) -> Result<String, String> {
+        loop {
+            if let Some(end) = self.ahead.windows(2).position(|w| w == b"\r\n") {
+                let rest = self.ahead.split_off(end + 2);
+                let line = std::mem::replace(&mut self.ahead, rest);
+                return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
+            }
+            if self.ahead.len() > MAX_HEAD {
+                return Err("a line without an end".to_owned());
+            }
+            let n = self.stream.read_buf(&mut self.ahead).await;
+            if n.map_err(|e| e.to_string())? == 0 {
+                return Err("the stream ends in a line".to_owned());
+            }
+        }
+    }
+
+    async fn take_into(&mut self, length: u64, hash: &mut Sha256) -> Result<(), String> {
         let mut left = length;
-        let mut block = vec![0; BLOCK];
         let ahead = usize::try_from(left).map_or(self.ahead.len(), |l| l.min(self.ahead.len()));
         hash.update(&self.ahead[..ahead]);
         self.ahead.drain(..ahead);
         left -= ahead as u64;
+        let mut block = vec![0; usize::try_from(left).map_or(BLOCK, |l| l.min(BLOCK))];
         while left > 0 {
             let most = usize::try_from(left).map_or(BLOCK, |l| l.min(BLOCK));
             let n = self.stream.read(&mut block[..most]).await;
@@ -93,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 }
             }
         }
-        Ok(hash.finalize().into())
+        Ok(())
     }
 
     async fn give(&mut self, bytes: &[u8]) -> Result<(), String> {
@@ -153,11 +196,15 @@ pub async fn serve(stream: UtpStream) -> Result<(), String> {
                 say(&meter.report(bytes, Some(sum)));
             }
             (Some("PUT"), Some(_)) => {
-                let length = request.length()?;
                 if request.field("expect").is_some() {
                     conn.give(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
                 }
-                let sum = conn.take(length).await?;
+                let (length, sum) = if request.field("transfer-encoding").is_some() {
+                    conn.take_chunks().await?
+                } else {
+                    let length = request.length()?;
+                    (length, conn.take(length).await?)
+                };
                 let head = format!(
                     "HTTP/1.1 201 Created\r\nContent-Length: 0\r\nRepr-Digest: {}\r\n\r\n",
                     digest::format(&sum)

@@ -11,6 +11,7 @@ mod http;
 mod stream;
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -185,6 +186,20 @@ async fn run(cli: &Cli) -> Result<(), String> {
     }
 }
 
+/// Settings for a wire that loses.
+#[must_use]
+pub fn patient() -> SocketOpts {
+    SocketOpts {
+        // It takes a probe of the path's MTU whose acknowledgements get lost (of
+        // one retransmission, by default) for one that was too large, and sends
+        // its number again with fewer bytes: the streams differ then.
+        mtu_probe_max_retransmissions: Some(8),
+        max_retransmissions: NonZeroUsize::new(10),
+        remote_inactivity_timeout: Some(Duration::from_secs(60)),
+        ..SocketOpts::default()
+    }
+}
+
 impl SocketArgs {
     fn open(&self, at: SocketAddr) -> Result<Arc<UtpSocketUdp>, String> {
         let fail = |e: &dyn std::fmt::Display| format!("{at}: {e}");
@@ -212,7 +227,7 @@ impl SocketArgs {
             link_mtu: usize::from(self.mtu).try_into().ok(),
             vsock_rx_bufsize_bytes: buffer,
             vsock_tx_bufsize_bytes_max: buffer,
-            ..SocketOpts::default()
+            ..patient()
         };
         UtpSocketUdp::new_with_opts(socket, Default::default(), options).map_err(|e| fail(&e))
     }
@@ -222,11 +237,15 @@ async fn connect(
     socket: &Arc<UtpSocketUdp>,
     to: SocketAddr,
 ) -> Result<librqbit_utp::UtpStream, String> {
-    let limit = Duration::from_secs(10);
-    match tokio::time::timeout(limit, socket.connect(to)).await {
-        Ok(stream) => stream.map_err(|e| format!("{to}: {e}")),
-        Err(_) => Err(format!("{to} does not answer")),
+    // The library sends one SYN, which may get lost.
+    for _ in 0..5 {
+        let limit = Duration::from_secs(2);
+        match tokio::time::timeout(limit, socket.connect(to)).await {
+            Ok(stream) => return stream.map_err(|e| format!("{to}: {e}")),
+            Err(_) => eprintln!("{to} does not answer"),
+        }
     }
+    Err(format!("{to} did not answer"))
 }
 
 /// Lets the library's tasks end their streams.
