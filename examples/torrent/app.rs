@@ -7,7 +7,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fullbore::engine::{Application, Context, Flow, Reason};
+use fullbore::engine::{Application, Context, Flow, Reason, Transport};
+use fullbore::stack::{ConnectOptions, ListenOptions};
 
 use crate::disk::{self, Done, Job};
 use crate::message::{self, Broken, HANDSHAKE, Message};
@@ -24,6 +25,8 @@ const ALIVE: Duration = Duration::from_secs(90);
 pub struct Settings {
     pub info: Arc<Metainfo>,
     pub peer_id: Hash,
+    /// What carries the connections.
+    pub transport: Transport,
     /// Port to listen on.
     pub listen: Option<u16>,
     /// Whom to connect to.
@@ -81,7 +84,11 @@ impl Torrent {
     }
 
     fn connect(&mut self, cx: &mut Cx<'_>, number: usize) {
-        match cx.connect(self.settings.peers[number]) {
+        let options = ConnectOptions {
+            transport: self.settings.transport,
+            ..ConnectOptions::default()
+        };
+        match cx.connect_with(self.settings.peers[number], &options) {
             Ok(flow) => {
                 self.ours.insert(flow, number);
             }
@@ -258,7 +265,8 @@ impl Application for Torrent {
             let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
             let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
             for local in [v4, v6] {
-                if let Err(error) = cx.listen(local, 64) {
+                let options = ListenOptions::new(self.settings.transport, 64);
+                if let Err(error) = cx.listen_with(local, options) {
                     return self.fail(cx, format!("listening at {local}: {error}"));
                 }
             }

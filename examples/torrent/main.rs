@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! torrent make FILE > FILE.torrent
-//! torrent run --on INTERFACE FILE.torrent FILE [--listen PORT] [--peer ADDRESS:PORT]...
+//! torrent run --on INTERFACE FILE.torrent FILE [--utp] [--listen PORT]
+//!     [--peer ADDRESS:PORT]...
 //! ```
 //!
 //! What FILE has already is checked, what it lacks is fetched. No tracker and no
@@ -31,7 +32,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use fullbore::cli::node::{Node, NodeOptions};
-use fullbore::engine::Idle;
+use fullbore::engine::{Idle, Transport};
+use fullbore::link::FaultSettings;
 
 use app::{Settings, Torrent};
 use metainfo::Metainfo;
@@ -66,12 +68,18 @@ struct Run {
     torrent: PathBuf,
     /// The file that it describes; made if it is not there.
     file: PathBuf,
+    /// Over uTP, not TCP.
+    #[arg(long)]
+    utp: bool,
     /// Wait for peers on this port.
     #[arg(long)]
     listen: Option<u16>,
     /// Connect to this peer; may be repeated.
     #[arg(long)]
     peer: Vec<SocketAddr>,
+    /// Inject faults, such as loss=1%,delay=10ms,seed=7.
+    #[arg(long)]
+    fault: Option<FaultSettings>,
     /// End when the file is complete.
     #[arg(long)]
     until_complete: bool,
@@ -115,6 +123,11 @@ fn run(args: &Run) -> Result<(), Box<dyn Error>> {
     let settings = Settings {
         info,
         peer_id,
+        transport: if args.utp {
+            Transport::Utp
+        } else {
+            Transport::Tcp
+        },
         listen: args.listen,
         peers: args.peer.clone(),
         until_complete: args.until_complete,
@@ -127,6 +140,7 @@ fn run(args: &Run) -> Result<(), Box<dyn Error>> {
     let mut torrent = Some(Torrent::new(settings, file, &have, Arc::clone(&failure)));
     let mut options = NodeOptions::new(args.on.clone());
     options.engine.idle = Idle::Sleep;
+    options.faults = args.fault.clone();
     let node = Node::start(&options, |_| torrent.take().expect("there is one engine"))?;
     while !node.has_ended() {
         if stop.load(Ordering::Relaxed) {

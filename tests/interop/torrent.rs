@@ -202,3 +202,29 @@ fn libtorrent_fetches_over_tcp() {
 fn libtorrent_gives_over_tcp() {
     exchange((4 << 20) + 4711, "tcp", Who::Libtorrent, Who::Fullbore, &[]);
 }
+
+#[test]
+#[ignore = "needs root"]
+fn libtorrent_fetches_over_utp() {
+    exchange(4 << 20, "utp", Who::Fullbore, Who::Libtorrent, &["--utp"]);
+    exchange(1 << 20, "utp", Who::Fullbore, Who::Fullbore, &["--utp"]);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn libtorrent_gives_over_utp() {
+    let length = (4 << 20) + 4711;
+    exchange(length, "utp", Who::Libtorrent, Who::Fullbore, &["--utp"]);
+    exchange(1 << 20, "utp", Who::Libtorrent, Who::Libtorrent, &["--utp"]);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn libtorrent_and_losses_over_utp() {
+    for (loss, length) in [("1%", 2 << 20), ("5%", 1 << 20)] {
+        let fault = format!("loss={loss},seed=3");
+        let flags = ["--utp", "--fault", &fault];
+        exchange(length, "utp", Who::Fullbore, Who::Libtorrent, &flags);
+        exchange(length, "utp", Who::Libtorrent, Who::Fullbore, &flags);
+    }
+}
