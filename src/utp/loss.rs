@@ -58,9 +58,10 @@ impl Connection {
         }
     }
 
-    /// Largest payload of a packet that the path is believed to take.
+    /// Largest payload of a packet that the path may take, for all that is
+    /// known: its packets may be smaller until they have been tried.
     #[must_use]
     pub const fn longest_payload(&self) -> u16 {
-        self.mtu.size()
+        self.mtu.most()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::testing::{Pair, pattern};
+use super::testing::{Pair, Rng, pattern};
 use super::{Config, Reason};
 use crate::congestion::Algorithm;
 use crate::wire::utp::{Extension, Header, Kind, SELECTIVE_ACK, SeqNr};
@@ -78,6 +78,49 @@ fn every_hole_is_found_by_what_is_behind_it() {
     let c = p.a.c().counters();
     assert_eq!((c.recoveries, c.timeouts), (1, 0));
     p.finish();
+}
+
+/// Reports of any packets in any order, beside what follows from them: a packet
+/// is lost as soon as three behind it have arrived.
+#[test]
+fn any_reports_find_what_three_have_overtaken() {
+    for seed in 1..200 {
+        let mut rng = Rng::new(seed);
+        let n = 5 + rng.below(5) as usize;
+        let (mut p, first) = in_flight(n);
+        let mut arrived = vec![false; n];
+        // Those of which it is known that the first transmission arrived.
+        let mut telling = vec![false; n];
+        for _ in 0..12 {
+            for i in 1..n {
+                if !arrived[i] && rng.chance(150) {
+                    arrived[i] = true;
+                    telling[i] = times(&p, first.plus(i as u16)) == 1;
+                }
+            }
+            let mut bits = [0; 4];
+            for i in 1..n {
+                bits[(i - 1) / 8] |= u8::from(arrived[i]) << ((i - 1) % 8);
+            }
+            if bits == [0; 4] {
+                continue;
+            }
+            sack(&mut p, &bits[..1 + rng.below(4) as usize]);
+            // What is cut off is told later.
+            sack(&mut p, &bits);
+            for i in 0..n {
+                let s = p.a.c().snd.get(i).unwrap();
+                let overtaken = telling[i + 1..].iter().filter(|t| **t).count() >= 3;
+                let expected = (arrived[i], overtaken && !arrived[i]);
+                assert_eq!(
+                    (s.sacked, s.lost),
+                    expected,
+                    "seed {seed}, packet {i} of {n}"
+                );
+            }
+        }
+        p.finish();
+    }
 }
 
 /// What was sent again may be lost again: what is sent after it and arrives

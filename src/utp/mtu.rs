@@ -148,9 +148,6 @@ impl Mtu {
         self.too_large = self.too_large.min(most.saturating_add(1));
         let smaller = self.size > most;
         self.size = self.size.min(most);
-        if self.probe.is_some_and(|(_, size)| size > most) {
-            self.probe = None;
-        }
         smaller
     }
 }
@@ -204,6 +201,12 @@ mod tests {
         assert!(!mtu.limit(1000), "no larger than before");
         assert!(!mtu.arrived(SeqNr(9), true));
         assert_eq!(mtu.next(), Some(1000));
+        mtu.sent(SeqNr(10), 1000);
+        mtu.limit(900);
+        assert!(
+            mtu.lost(SeqNr(10)),
+            "it was a probe, and is no sign of congestion"
+        );
         assert_eq!(Mtu::new(528, 1452, false).next(), None, "left out");
         assert_eq!(Mtu::new(528, 300, true).size(), 300);
     }

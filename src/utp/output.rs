@@ -98,7 +98,8 @@ impl Connection {
         self.rcv.note_room(self.payload_of_chunk(), pool);
         let desc = self.emit_bare(now, pool, t, Kind::Syn, self.isn)?;
         self.pending.syn = false;
-        let wait = self.config.syn_timeout * (1 << self.syns.min(16));
+        let times = 1 << self.syns.min(16);
+        let wait = self.config.syn_timeout.saturating_mul(times);
         self.timers.set(Timer::Rto, now + wait);
         self.syns = self.syns.saturating_add(1);
         self.last_sent_at = now;

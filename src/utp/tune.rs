@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Config;
-use super::connection::Connection;
+use super::connection::{Connection, MIN_PAYLOAD};
 use super::timers::Timer;
 use crate::congestion::Algorithm;
 use crate::time::Instant;
@@ -35,9 +35,10 @@ impl Connection {
         self.timers.stop(Timer::Cork);
     }
 
-    /// Caps the payload of our packets, in bytes. It can be lowered only.
+    /// Caps the payload of our packets, in bytes. It can be lowered only;
+    /// below 150 counts as 150.
     pub fn set_max_segment(&mut self, most: u16) {
-        if self.mtu.limit(most.max(1)) {
+        if self.mtu.limit(most.max(MIN_PAYLOAD)) {
             self.use_size(self.mtu.size());
         }
     }
