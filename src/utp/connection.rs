@@ -119,6 +119,8 @@ pub struct Connection {
     pub(super) cwnd_limited: Option<SeqNr>,
     /// End of the present round trip.
     pub(super) round_end: SeqNr,
+    /// A packet was sent to find out what is missing at the end.
+    pub(super) probed: bool,
     /// The last partial packet that was sent.
     pub(super) small: Option<SeqNr>,
     /// Consecutive time-outs.
@@ -192,6 +194,7 @@ impl Connection {
             wants_room: false,
             cwnd_limited: None,
             round_end: una,
+            probed: false,
             small: None,
             timeouts: 0,
             syns: 0,

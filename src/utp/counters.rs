@@ -28,6 +28,8 @@ pub struct Counters {
     pub fast_retransmits: u64,
     /// Retransmission time-outs.
     pub timeouts: u64,
+    /// Packets sent since nothing was heard of those that were out.
+    pub tail_probes: u64,
     /// Losses that made the window smaller.
     pub recoveries: u64,
     /// Packets sent to find out what size the path takes.

@@ -66,6 +66,7 @@ impl Connection {
         }
         if acked > 0 {
             self.timeouts = 0;
+            self.probed = false;
             self.progress_at = now;
             self.rtt.reset_backoff();
         }
@@ -77,6 +78,7 @@ impl Connection {
             self.use_size(self.mtu.size());
         }
         self.find_losses(now, in_flight);
+        self.arm_probe(now);
         if self.fin_acked && self.state == State::Closing {
             self.maybe_finish(now, pool);
             if self.state == State::Closed {

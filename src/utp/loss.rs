@@ -1,22 +1,40 @@
 //! Losses, and what they cost.
 
+use std::time::Duration;
+
 use super::State;
 use super::connection::{Connection, MIN_PAYLOAD};
+use super::timers::Timer;
 use crate::frame::Pool;
 use crate::time::Instant;
 use crate::wire::utp::SeqNr;
 
+/// What a packet that was overtaken is given at the least, beyond a round trip.
+const LEAST_PATIENCE: Duration = Duration::from_millis(1);
+/// How long others wait with an acknowledgement (libutp: 100 ms).
+const PEERS_DELAY: Duration = Duration::from_millis(100);
+
 impl Connection {
-    /// Finds lost what three packets that were sent later have overtaken. The
-    /// window goes down for that at most once in a round trip, and not for a
-    /// probe: that was lost for its size.
+    /// Finds lost what three packets that were sent later have overtaken, and
+    /// what one has and had a round trip and a quarter to arrive: with few
+    /// packets in flight there are no three. The window goes down for that at
+    /// most once in a round trip, and not for a probe of the path's size: that
+    /// was lost for it.
     pub(super) fn find_losses(&mut self, now: Instant, in_flight: u32) {
+        self.timers.stop(Timer::Reorder);
         if self.snd.is_plain() {
             return;
         }
         let mtu = &mut self.mtu;
         let mut others = self.recovery.duplicates >= 3 && self.snd.lost_count() > 0;
-        self.snd.judge(|seq| others |= !mtu.lost(seq));
+        let round = self.rtt.longest();
+        let patience = round + (round / 4).max(LEAST_PATIENCE);
+        let waits = self
+            .snd
+            .judge(now - patience, |seq| others |= !mtu.lost(seq));
+        if let Some(sent_at) = waits {
+            self.timers.set(Timer::Reorder, sent_at + patience);
+        }
         if others && self.recovery.point.is_none() {
             self.counters.recoveries += 1;
             self.recovery.point = Some(self.snd.nxt());
@@ -25,6 +43,28 @@ impl Connection {
             self.cc.set_cwnd(target);
             // What was lost goes at once, whatever is in flight.
             self.pending.first_again = true;
+        }
+    }
+
+    /// Something new was sent, or acknowledged: if nothing more is heard for two
+    /// round trips, a packet more may tell what is missing.
+    pub(super) fn arm_probe(&mut self, now: Instant) {
+        self.timers.stop(Timer::Probe);
+        let Some(srtt) = self.rtt.srtt() else {
+            return;
+        };
+        if !self.snd.has_sent() || self.probed || self.timeouts > 0 {
+            return;
+        }
+        // The peer may wait with the acknowledgement of a little.
+        let wait = if self.snd.outstanding() < 2 * u32::from(self.snd.mss) {
+            PEERS_DELAY
+        } else {
+            LEAST_PATIENCE
+        };
+        let at = now + srtt * 2 + wait;
+        if at < self.timers.get(Timer::Rto) {
+            self.timers.set(Timer::Probe, at);
         }
     }
 

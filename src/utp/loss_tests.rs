@@ -130,7 +130,8 @@ fn a_packet_goes_again_once_a_round() {
     let (mut p, first) = in_flight(6);
     sack(&mut p, &[0b0000_0111]);
     assert_eq!(times(&p, first), 2);
-    p.now += Duration::from_millis(30);
+    // Less than a round trip, so that time tells nothing.
+    p.now += Duration::from_millis(3);
     let mss = p.a.c().send_mss();
     let more = pattern(6 * mss);
     p.a.to_send.extend(more);
@@ -138,7 +139,7 @@ fn a_packet_goes_again_once_a_round() {
     sack(&mut p, &[0b0001_1111]);
     assert_eq!(times(&p, first), 2);
     assert!(p.a.c().snd.sent_count() > 6, "new data has gone");
-    p.now += Duration::from_millis(30);
+    p.now += Duration::from_millis(1);
     sack(&mut p, &[0b0111_1111]);
     assert_eq!(times(&p, first), 2, "two of the new ones");
     sack(&mut p, &[0b1111_1111]);
@@ -194,6 +195,42 @@ fn one_loss_costs_a_round_trip() {
     }
 }
 
+/// The last packets of a stream are lost, and nothing follows them.
+#[test]
+fn losses_at_the_end_need_no_time_out() {
+    for lost in 1..4u64 {
+        let mut p = Pair::connected(plain(), plain());
+        let mss = p.a.c().send_mss();
+        p.a.to_send = pattern(8 * mss);
+        let skip = p.sent(true);
+        p.swallow = (0..lost).map(|n| (true, skip + 8 - n)).collect();
+        let begin = p.now;
+        assert!(p.run_until(Duration::from_secs(5), |p| p.b.received.len() == 8 * mss));
+        let took = p.now.since(begin);
+        assert!(took < Duration::from_millis(200), "{lost}: {took:?}");
+        let c = p.a.c().counters();
+        assert_eq!((c.timeouts, c.tail_probes), (0, 1), "{lost}");
+        p.run(Duration::from_secs(1));
+        p.finish();
+    }
+}
+
+/// One packet in twenty is lost, so that the window is small: that costs round
+/// trips, not time-outs.
+#[test]
+fn a_window_of_few_packets_repairs_itself() {
+    let mut p = Pair::connected(plain(), plain());
+    p.faults.loss = 50;
+    p.a.to_send = pattern(2_000_000);
+    let begin = p.now;
+    assert!(p.run_until(Duration::from_secs(60), |p| p.b.received.len() == 2_000_000));
+    let (took, c) = (p.now.since(begin), p.a.c().counters());
+    assert!(took < Duration::from_secs(15), "{took:?} {c:?}");
+    assert!(c.timeouts * 10 < c.retransmits, "{c:?}");
+    assert!(p.b.received == p.a.to_send);
+    p.finish();
+}
+
 /// Many losses in one round trip lower the window once, and the window is half
 /// of what it was.
 #[test]
@@ -239,10 +276,13 @@ fn time_outs_double_from_their_floor_and_end_the_connection() {
         .iter()
         .map(|l| l.0.since(begin).as_millis())
         .collect();
-    assert_eq!(at, [0, 500, 1500, 3500, 7500], "each twice as long");
+    // Behind a probe of the tail, which is no time-out.
+    assert!(at[0] == 0 && at[1] < 200, "{at:?}");
+    let apart: Vec<_> = at[1..].windows(2).map(|w| w[1] - w[0]).collect();
+    assert_eq!(apart, [500, 1000, 2000, 4000], "each twice as long");
     assert_eq!(p.a.closed, Some(Reason::TimedOut));
     let c = p.a.c().counters();
-    assert_eq!((c.timeouts, c.retransmits), (5, 4));
+    assert_eq!((c.timeouts, c.retransmits, c.tail_probes), (5, 5, 1));
     p.finish();
 }
 
@@ -275,7 +315,7 @@ fn only_what_was_sent_once_is_measured() {
     p.filter = |_, _| false;
     p.a.to_send.extend(pattern(100));
     p.run(Duration::from_millis(700));
-    assert_eq!(p.a.c().counters().retransmits, 1);
+    assert_eq!(p.a.c().counters().retransmits, 2);
     let ack = p.a.c().snd.nxt().minus(1);
     let h = p.as_b(Kind::State);
     p.inject_a(Header { ack, ..h }, &[], &[]);

@@ -45,6 +45,7 @@ impl Connection {
         } else {
             self.free_spare(pool);
             if std::mem::take(&mut self.pending.sent_new) {
+                self.arm_probe(now);
                 // What is sent makes room among what is not.
                 self.tell_room();
             }
@@ -106,7 +107,33 @@ impl Connection {
         Some(desc)
     }
 
+    /// New data if there is any and the peer has room, else the last packet
+    /// again: its acknowledgement tells what is missing before it.
+    fn send_tail_probe(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
+        let count = self.snd.sent_count();
+        let room = self.snd.wnd.saturating_sub(self.snd.outstanding());
+        let most = room.min(u32::from(self.snd.mss));
+        let fresh = self.snd.next_unsent();
+        let fresh = fresh.is_some_and(|s| u32::from(s.len) <= most)
+            && count < usize::from(self.max_packets());
+        let i = if fresh { count } else { count.checked_sub(1)? };
+        let desc = self.send_segment(now, i, pool, t)?;
+        self.counters.tail_probes += 1;
+        self.probed = true;
+        self.pending.tail_probe = false;
+        self.timers.stop(Timer::Probe);
+        self.rearm_rto(now);
+        Some(desc)
+    }
+
     fn send_data(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
+        if self.pending.tail_probe {
+            if let Some(desc) = self.send_tail_probe(now, pool, t) {
+                return Some(desc);
+            }
+            // For want of a frame, or because the kernel has it: once more.
+            self.pending.tail_probe = self.snd.has_sent() && self.timers.is_set(Timer::Retry);
+        }
         if let Some(i) = self.snd.next_lost() {
             let len = self.snd.get(i).map_or(0, |s| u32::from(s.len));
             let in_flight = self.snd.in_flight();

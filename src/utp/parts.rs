@@ -31,6 +31,8 @@ pub struct Pending {
     pub reset: bool,
     /// An acknowledgement of what was acknowledged before: a keepalive.
     pub keepalive: bool,
+    /// A packet more, since nothing is heard of those that are out.
+    pub tail_probe: bool,
     /// One packet, into a window too small for it.
     pub force: bool,
     /// The first packet, whatever the congestion window says: a time-out.

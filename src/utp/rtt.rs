@@ -15,6 +15,7 @@ pub struct Rtt {
     rttvar: Nanos,
     min: Nanos,
     min_at: Instant,
+    last: Nanos,
     measured: bool,
     backoff: u8,
 }
@@ -26,6 +27,7 @@ impl Rtt {
             rttvar: Nanos::ZERO,
             min: Nanos::MOST,
             min_at: Instant::ZERO,
+            last: Nanos::ZERO,
             measured: false,
             backoff: 0,
         }
@@ -34,6 +36,7 @@ impl Rtt {
     /// Takes a measurement, of a packet that was sent once.
     pub fn sample(&mut self, now: Instant, rtt: Duration) {
         let rtt = Nanos::from(rtt).max(Nanos::LEAST);
+        self.last = rtt;
         if rtt <= self.min || now.since(self.min_at) > MIN_RTT_WINDOW {
             self.min = rtt;
             self.min_at = now;
@@ -83,6 +86,11 @@ impl Rtt {
 
     pub fn rttvar(&self) -> Duration {
         self.rttvar.into()
+    }
+
+    /// The longer of the smoothed round trip and the last; none before any.
+    pub fn longest(&self) -> Duration {
+        self.srtt.max(self.last).into()
     }
 
     /// Smallest recent round trip; zero before any.

@@ -542,38 +542,57 @@ impl Send {
         }
     }
 
-    /// Finds lost what was sent before three transmissions that have arrived,
-    /// and has not; `found` is told of each.
-    pub fn judge(&mut self, mut found: impl FnMut(SeqNr)) {
-        let Some(third) = self.arrived[2] else {
-            return;
-        };
+    /// Whether transmission `order`, which left at `sent_at`, should have
+    /// arrived: three that came after it have, or one has and it left no later
+    /// than `since`. `None` if nothing has overtaken it.
+    fn overtaken(&self, order: u32, sent_at: Instant, since: Instant) -> Option<bool> {
+        let by = |place: usize| self.arrived[place].is_some_and(|a| before(order, a));
+        by(0).then(|| by(2) || sent_at <= since)
+    }
+
+    /// Finds lost what three transmissions have overtaken, and what one has
+    /// and left no later than `since`; `found` is told of each. Answers when
+    /// the first left of what was overtaken and may still arrive.
+    pub fn judge(&mut self, since: Instant, mut found: impl FnMut(SeqNr)) -> Option<Instant> {
+        let mut waits: Option<Instant> = None;
         while (self.judged as usize) < self.sent_count() {
             let i = self.judged as usize;
             let s = &self.segments[i];
-            if s.sent == 1 && !before(s.order, third) {
-                break;
+            let (fresh, sent_at) = (s.sent == 1 && !s.sacked && !s.lost, s.sent_at);
+            if fresh {
+                match self.overtaken(s.order, sent_at, since) {
+                    Some(true) => {
+                        self.mark_lost(i);
+                        found(self.una.plus(i as u16));
+                    }
+                    later => {
+                        waits = later.map(|_| sent_at);
+                        break;
+                    }
+                }
             }
             self.judged += 1;
-            if s.sent == 1 && !s.sacked && !s.lost {
-                self.mark_lost(i);
-                found(self.una.plus(i as u16));
-            }
         }
         while let Some(&(order, seq)) = self.resent.front() {
-            if !before(order, third) {
-                break;
+            let of = self.index_of(seq).and_then(|i| Some((i, self.get(i)?)));
+            let current = of.filter(|(_, s)| s.order == order && !s.sacked && (s.again || !s.lost));
+            if let Some((i, s)) = current {
+                let sent_at = s.sent_at;
+                match self.overtaken(order, sent_at, since) {
+                    Some(true) => {
+                        self.mark_lost(i);
+                        found(seq);
+                    }
+                    later => {
+                        let again = later.map(|_| sent_at);
+                        waits = waits.min(again).or(waits).or(again);
+                        break;
+                    }
+                }
             }
             self.resent.pop_front();
-            let Some(i) = self.index_of(seq) else {
-                continue;
-            };
-            let s = &self.segments[i];
-            if s.order == order && !s.sacked && (s.again || !s.lost) {
-                self.mark_lost(i);
-                found(seq);
-            }
         }
+        waits
     }
 
     /// Takes out the first packet, which has been acknowledged with all before

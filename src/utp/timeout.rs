@@ -33,6 +33,8 @@ impl Connection {
                 State::SynReceived => self.end(Reason::TimedOut, pool),
                 _ => self.end(Reason::Finished, pool),
             },
+            Timer::Reorder => self.find_losses(now, self.snd.in_flight()),
+            Timer::Probe => self.pending.tail_probe = self.snd.has_sent(),
             Timer::Rto if self.state == State::SynSent => self.syn_timeout(pool),
             Timer::Rto => self.retransmission_timeout(now, pool),
             Timer::Persist => self.pending.force = self.snd.has_unsent(),
@@ -85,6 +87,9 @@ impl Connection {
         }
         self.mtu.lost(una);
         self.recovery.duplicates = 0;
+        self.pending.tail_probe = false;
+        self.timers.stop(Timer::Probe);
+        self.timers.stop(Timer::Reorder);
         self.snd.lose_all();
         self.rtt.back_off();
         self.pending.first_again = true;

@@ -11,6 +11,11 @@ pub enum Timer {
     Close,
     /// Retransmission time-out, of a SYN as well.
     Rto,
+    /// What was overtaken has had the time to arrive.
+    Reorder,
+    /// Nothing was acknowledged for two round trips: the end of what was sent
+    /// may be lost.
+    Probe,
     /// The peer's window has been too small for long.
     Persist,
     /// Keepalive.
@@ -28,11 +33,13 @@ pub enum Timer {
     Ack,
 }
 
-const COUNT: usize = 9;
+const COUNT: usize = 11;
 
 /// All timers, in the order in which those due at once are handled.
 pub const ALL: [Timer; COUNT] = [
     Timer::Close,
+    Timer::Reorder,
+    Timer::Probe,
     Timer::Rto,
     Timer::Persist,
     Timer::Keepalive,

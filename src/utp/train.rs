@@ -136,7 +136,7 @@ impl Connection {
             && self.snd.has_unsent()
             && self.timers.is_set(Timer::Rto)
             && self.snd.lost_count() == 0
-            && !(p.reset || p.keepalive || p.force || p.first_again)
+            && !(p.reset || p.keepalive || p.tail_probe || p.force || p.first_again)
             && !self.timers.is_set(Timer::Persist)
             && self.mtu.next().is_none()
             && !self.cork
