@@ -56,7 +56,7 @@ enum Command {
         piece: u32,
     },
     /// Give what is there, fetch what is not.
-    Run(Run),
+    Run(Box<Run>),
 }
 
 #[derive(clap::Args)]
@@ -140,7 +140,7 @@ fn run(args: &Run) -> Result<(), Box<dyn Error>> {
     let mut torrent = Some(Torrent::new(settings, file, &have, Arc::clone(&failure)));
     let mut options = NodeOptions::new(args.on.clone());
     options.engine.idle = Idle::Sleep;
-    options.faults = args.fault.clone();
+    options.faults = args.fault;
     let node = Node::start(&options, |_| torrent.take().expect("there is one engine"))?;
     while !node.has_ended() {
         if stop.load(Ordering::Relaxed) {
