@@ -88,8 +88,10 @@ impl LedbatPlus {
         if window.in_slow_start() {
             if !matches!(self.phase, Phase::First) || delay <= self.target / 4 * 3 {
                 if usable {
-                    let acked = self.rest.saturating_add(a.acked);
                     let divisor = self.divisor();
+                    // The divisor may have been larger before.
+                    let rest = self.rest.min(divisor.saturating_sub(1));
+                    let acked = rest.saturating_add(a.acked);
                     self.rest = acked % divisor;
                     window.slow_start(acked / divisor);
                 }

@@ -142,3 +142,20 @@ proptest! {
         }
     }
 }
+
+/// What growth has left over from when it was slower, on what was taken for a
+/// short path, is no more than a byte once it is not.
+#[test]
+fn what_growth_left_over_is_no_burst() {
+    let mut c = Controller::new(Algorithm::LedbatPlusPlus, 1, 1);
+    let rtt = |c: &Controller, secs, acked, rtt| AckSample {
+        rtt,
+        ..full(c, Instant::ZERO + Duration::from_secs(secs), acked)
+    };
+    let none = Some(Duration::ZERO);
+    c.on_ack(&rtt(&c, 0, 0, none));
+    c.on_ack(&rtt(&c, 600, 163, None));
+    let before = c.cwnd();
+    c.on_ack(&rtt(&c, 790, 1, Some(Duration::from_millis(120))));
+    assert!(c.cwnd() - before <= 1, "{} from {before}", c.cwnd());
+}
