@@ -4,12 +4,13 @@
 //! The number of a packet follows from its place, so that an acknowledgement
 //! is found without a search.
 
+mod reshape;
+
 use std::collections::VecDeque;
 
 use super::check::hold;
 use crate::frame::{Held, PACKET_START, Packet, Pool};
 use crate::time::Instant;
-use crate::transport::share::{reserve, reserve_of_parts};
 use crate::wire::checksum::Sum;
 use crate::wire::utp::SeqNr;
 
@@ -265,147 +266,6 @@ impl Send {
         self.queued += u32::from(n);
     }
 
-    /// Splits unsent packet `i` so that its first part has `at` payload bytes;
-    /// `false` if there is no frame for the rest.
-    pub fn split(&mut self, i: usize, at: u16, pool: &mut Pool) -> bool {
-        if i < self.sent_count() {
-            return false;
-        }
-        let Some(s) = self.segments.get_mut(i) else {
-            return false;
-        };
-        if at == 0 || at >= s.len {
-            return false;
-        }
-        let Some(held) = s.held.take() else {
-            return false;
-        };
-        let headers = (held.len() as u16).saturating_sub(s.len);
-        let mut first = match pool.unhold(held) {
-            Ok(p) => p,
-            Err(held) => {
-                s.held = Some(held);
-                return false;
-            }
-        };
-        let least = if self.sent == 0 {
-            0
-        } else {
-            reserve_of_parts(pool)
-        };
-        let Some(mut second) = pool.alloc_above(least) else {
-            s.held = Some(pool.hold(first));
-            return false;
-        };
-        let rest = s.len - at;
-        second.set_range(PACKET_START, headers + rest);
-        let (h, a) = (usize::from(headers), usize::from(at));
-        let sums = {
-            let from = &pool.bytes(&first)[h..];
-            let to = &mut pool.bytes_mut(&mut second)[h..];
-            to.copy_from_slice(&from[a..]);
-            (Sum::of(&from[..a]), Sum::of(to))
-        };
-        pool.count_copy(usize::from(rest));
-        first.set_range(PACKET_START, headers + at);
-        s.len = at;
-        s.sum = sums.0;
-        s.held = Some(pool.hold(first));
-        let mut tail = Segment::new();
-        tail.len = rest;
-        tail.sum = sums.1;
-        tail.held = Some(pool.hold(second));
-        self.segments.insert(i + 1, tail);
-        true
-    }
-
-    /// Makes unsent packet `i` and those behind it one of `len` payload bytes
-    /// at the most, where there is a frame for that: packets queued while they
-    /// had to be small are filled up.
-    pub fn fill(&mut self, i: usize, len: u16, pool: &mut Pool) {
-        let Some(s) = self.segments.get(i).filter(|s| s.held.is_some()) else {
-            return;
-        };
-        let next = self.segments.get(i + 1).filter(|n| n.held.is_some());
-        if i < self.sent_count() || s.len >= len || next.is_none() {
-            return;
-        }
-        let headers = s.held.as_ref().map_or(0, Held::len) - usize::from(s.len);
-        if headers + usize::from(len) > pool.max_packet() || pool.available() <= reserve(pool) {
-            return;
-        }
-        let Some(held) = self.segments.get_mut(i).and_then(|s| s.held.take()) else {
-            return;
-        };
-        let mut packet = match pool.unhold(held) {
-            Ok(packet) => packet,
-            Err(held) => {
-                if let Some(s) = self.segments.get_mut(i) {
-                    s.held = Some(held);
-                }
-                return;
-            }
-        };
-        loop {
-            let room = usize::from(len) - (packet.len() - headers);
-            let Some(n) = self.segments.get_mut(i + 1).filter(|n| n.held.is_some()) else {
-                break;
-            };
-            // What fits whole: the rest would have to move.
-            if room < usize::from(n.len) {
-                break;
-            }
-            let Some(from) = n.held.take().map(|held| pool.unhold(held)) else {
-                break;
-            };
-            let from = match from {
-                Ok(from) => from,
-                Err(held) => {
-                    n.held = Some(held);
-                    break;
-                }
-            };
-            let (old, more) = (packet.len(), usize::from(n.len));
-            packet.set_range(PACKET_START, (old + more) as u16);
-            let bytes = pool.bytes(&from);
-            pool.bytes_mut(&mut packet)[old..].copy_from_slice(&bytes[bytes.len() - more..]);
-            pool.count_copy(more);
-            pool.free(from);
-            self.segments.remove(i + 1);
-        }
-        if let Some(s) = self.segments.get_mut(i) {
-            s.len = (packet.len() - headers) as u16;
-            s.sum = Sum::of(&pool.bytes(&packet)[headers..]);
-            s.held = Some(pool.hold(packet));
-        }
-    }
-
-    /// Copies the payload of packet `i` to the end of `to`; whether it could be
-    /// had.
-    pub fn copy_payload(&mut self, i: usize, to: &mut Packet, pool: &mut Pool) -> bool {
-        let Some(s) = self.segments.get_mut(i) else {
-            return false;
-        };
-        let Some(held) = s.held.take() else {
-            return false;
-        };
-        match pool.unhold(held) {
-            Ok(from) => {
-                let (from_bytes, len) = (pool.bytes(&from), usize::from(s.len));
-                let bytes = pool.bytes_mut(to);
-                let at = bytes.len() - len;
-                bytes[at..].copy_from_slice(&from_bytes[from_bytes.len() - len..]);
-                pool.count_copy(len);
-                s.held = Some(pool.hold(from));
-                true
-            }
-            Err(held) => {
-                s.held = Some(held);
-                false
-            }
-        }
-    }
-
     /// Packet `i` is being sent, for the first time if it is the next.
     pub fn mark_sent(&mut self, i: usize, now: Instant) {
         let order = self.order;
@@ -629,49 +489,6 @@ impl Send {
             }
             self.resent.pop_front();
         }
-    }
-
-    /// Has packet `i` begin so that `headers` bytes precede its payload, which
-    /// moves only where there is no room for them. `false` while the kernel
-    /// transmits it, and where the frame is too small.
-    pub fn fit_headers(&mut self, i: usize, headers: usize, pool: &mut Pool) -> bool {
-        let Some(s) = self.segments.get_mut(i) else {
-            return false;
-        };
-        let Some(held) = s.held.take() else {
-            return false;
-        };
-        let mut packet = match pool.unhold(held) {
-            Ok(p) => p,
-            Err(held) => {
-                s.held = Some(held);
-                return false;
-            }
-        };
-        let len = usize::from(s.len);
-        let at = packet.start() + packet.len() - len;
-        let moves = at < headers;
-        let start = if moves {
-            usize::from(PACKET_START)
-        } else {
-            at - headers
-        };
-        let fits = start + headers + len <= pool.region().chunk_size() as usize;
-        if moves && fits {
-            packet.set_range(at.min(start) as u16, 0);
-            let first = packet.start();
-            let whole = (start + headers).max(at) + len - first;
-            packet.set_range(first as u16, whole as u16);
-            let from = at - first..at - first + len;
-            pool.bytes_mut(&mut packet)
-                .copy_within(from, start + headers - first);
-            pool.count_copy(len);
-        }
-        if fits {
-            packet.set_range(start as u16, (headers + len) as u16);
-        }
-        s.held = Some(pool.hold(packet));
-        fits
     }
 
     /// The first rule that does not hold of the queue and its sums.
