@@ -371,7 +371,7 @@ table! {
     Idle {
         strategy: IdleStrategy = IdleStrategy::Adaptive,
         spin: Option<Span<0, { 10 * SECOND }>> = None,
-        pace: OrOff<Span<1, { MS }>> = OrOff::On(Span::micros(5)),
+        pace: OrOff<Span<1, { MS }>> = OrOff::On(Span::micros(10)),
     }
     /// Whose addresses fullbore uses.
     Addresses {

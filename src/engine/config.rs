@@ -74,7 +74,7 @@ impl Default for EngineConfig {
             seed: [0; 32],
             drain: Duration::from_secs(10),
             idle: Idle::default(),
-            pace: Duration::from_micros(5),
+            pace: Duration::from_micros(10),
         }
     }
 }

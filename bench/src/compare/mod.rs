@@ -232,6 +232,11 @@ const CONTESTANTS: &[Contestant] = &{
             "fullbore, memory link",
             W::Memory(Stack::FullboreLink),
         ),
+        one(
+            G::Memory,
+            "the copies and sums alone",
+            W::Memory(Stack::Floor),
+        ),
     ]
 };
 

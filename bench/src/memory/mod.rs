@@ -8,6 +8,7 @@
 //! copy mode. Time is virtual and moves by [`ROUND`] with each round of turns,
 //! so that a run is the same sequence of instructions each time.
 
+mod floor;
 mod fullbore_pair;
 mod smoltcp_pair;
 mod wire;
@@ -18,6 +19,7 @@ use clap::ValueEnum;
 use fullbore::engine::Transport;
 use rustix::time::{ClockId, clock_gettime};
 
+pub use floor::FloorPair;
 pub use fullbore_pair::FullborePair;
 pub use smoltcp_pair::SmoltcpPair;
 pub use wire::Wire;
@@ -90,6 +92,8 @@ pub enum Stack {
     /// Two smoltcp interfaces that hand over their buffers: no wire exists
     /// that does this between two memories.
     SmoltcpHandOver,
+    /// Copies and sums without a protocol.
+    Floor,
 }
 
 impl Stack {
@@ -102,6 +106,7 @@ impl Stack {
             Self::FullboreLink => "fullbore-link",
             Self::Smoltcp => "smoltcp",
             Self::SmoltcpHandOver => "smoltcp-hand-over",
+            Self::Floor => "floor",
         }
     }
 
@@ -116,6 +121,7 @@ impl Stack {
             Self::FullboreLink => Box::new(fullbore_pair::over_memory_link(settings)?),
             Self::Smoltcp => Box::new(SmoltcpPair::new(settings, true)?),
             Self::SmoltcpHandOver => Box::new(SmoltcpPair::new(settings, false)?),
+            Self::Floor => Box::new(FloorPair::new(settings)),
         })
     }
 }

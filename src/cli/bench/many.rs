@@ -35,6 +35,8 @@ const OPEN_TIME: Duration = Duration::from_secs(600);
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// How far ahead the next connections are loaded, where they are known.
 const AHEAD: usize = 6;
+/// Measurements of which the median is told.
+const PARTS: usize = 5;
 /// Virtual time for connections to come to rest.
 const REST: Duration = Duration::from_secs(12);
 
@@ -205,8 +207,8 @@ fn packets((client, server): &(Machine, Machine)) -> u64 {
 
 /// Nanoseconds of processor time that a packet of an exchange takes, both ends,
 /// over the first `active` connections in no order, `at_once` of them in each
-/// round. Acknowledgements that do not ride on an answer are packets, too: there
-/// are more of them the more connections there are.
+/// round: the median of some parts. Acknowledgements that do not ride on an
+/// answer are packets, too: there are more of them the more connections are active.
 fn exchange(
     pair: &mut (Machine, Machine),
     world: &mut World,
@@ -214,21 +216,27 @@ fn exchange(
     at_once: usize,
     exchanges: u64,
 ) -> Result<f64, Failure> {
-    let before = packets(pair);
-    let nanos = time_exchanges(pair, world, active, at_once, exchanges)?;
-    Ok(nanos / (packets(pair) - before) as f64)
+    let mut random = Random(active as u64);
+    let mut parts = [0.0; PARTS];
+    for part in &mut parts {
+        let before = packets(pair);
+        let some = exchanges / PARTS as u64;
+        let nanos = time_exchanges(pair, world, (active, at_once), some, &mut random)?;
+        *part = nanos / (packets(pair) - before) as f64;
+    }
+    parts.sort_unstable_by(f64::total_cmp);
+    Ok(parts[PARTS / 2])
 }
 
 fn time_exchanges(
     (client, server): &mut (Machine, Machine),
     world: &mut World,
-    active: usize,
-    at_once: usize,
+    (active, at_once): (usize, usize),
     exchanges: u64,
+    random: &mut Random,
 ) -> Result<f64, Failure> {
-    let mut random = Random(active as u64);
     let mut chosen: Vec<Flow> = Vec::with_capacity(at_once);
-    let rounds = exchanges.div_ceil(at_once as u64);
+    let rounds = exchanges.div_ceil(at_once as u64).max(1);
     let start = processor();
     for _ in 0..rounds {
         let wanted = client.app().answers + at_once as u64;
@@ -349,6 +357,19 @@ pub fn many(args: &ManyArgs) -> Result<(), Failure> {
         if step == most && most > 1 {
             let bytes = at_rest(&mut pair, &mut world, most, empty);
             report.figure("memory of an idle connection, each end", bytes, "bytes");
+            for few in [1, at_once] {
+                let nanos = exchange(&mut pair, &mut world, few, few, exchanges)?;
+                let name = format!("a packet, {few} active among {most} connections");
+                report.figure(name, nanos, "ns");
+                let of_few = |(n, without): &(f64, f64)| (*n == few as f64).then_some(*without);
+                if let Some(without) = batches.iter().chain(&alone).find_map(of_few) {
+                    report.figure(
+                        format!("{few} active: slower with idle connections than without"),
+                        (nanos / without - 1.0) * 100.0,
+                        "%",
+                    );
+                }
+            }
         }
         let nanos = exchange(&mut pair, &mut world, step, 1, exchanges)?;
         report.figure(
