@@ -44,6 +44,8 @@ pub struct Counters {
     pub out_of_order: u64,
     /// Packets that had arrived before.
     pub duplicates: u64,
+    /// Acknowledgements repeated since nothing came after them.
+    pub repeated_acks: u64,
     /// Packets too far ahead, or behind the end of the peer's stream.
     pub out_of_window: u64,
     /// Packets whose acknowledgement was not believed: of what was never

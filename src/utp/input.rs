@@ -287,11 +287,12 @@ impl Connection {
             }
             Received::Early => {
                 self.counters.out_of_order += 1;
-                (self.ack.run, self.ack.now) = (0, true);
+                self.ack.run = 0;
+                self.ack_early();
             }
             Received::Duplicate => {
                 self.counters.duplicates += 1;
-                self.ack.now = true;
+                self.ack_lossy();
             }
             Received::Outside => {
                 self.counters.out_of_window += 1;

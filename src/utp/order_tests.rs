@@ -162,7 +162,7 @@ fn reports_ride_on_data() {
             b"x",
         );
     }
-    p.filter = |_, _| true;
+    p.filter = |from_a, _| from_a;
     p.run(Duration::from_secs(5));
     let again = p.a.log.iter().rfind(|l| l.2 > 0).unwrap().1;
     assert_eq!((again.seq, again.sack.len()), (sent_seq(&p, before), 0));

@@ -44,6 +44,7 @@ impl Connection {
             self.counters.packets_sent += 1;
         } else {
             self.free_spare(pool);
+            self.arm_repeat(now);
             if std::mem::take(&mut self.pending.sent_new) {
                 self.arm_probe(now);
                 // What is sent makes room among what is not.
@@ -402,9 +403,11 @@ impl Connection {
 
     /// An acknowledgement of everything received has gone out.
     pub(super) fn acknowledged(&mut self) {
-        self.ack.now = false;
+        self.ack.now = self.ack.more > 0;
+        self.ack.more = self.ack.more.saturating_sub(1);
         self.ack.unacked = 0;
         self.ack.quick = self.ack.quick.saturating_sub(1);
+        self.ack.lossy &= self.ack.quick > 0;
         self.timers.stop(Timer::Ack);
     }
 

@@ -15,6 +15,13 @@ pub struct AckState {
     pub run: u32,
     /// Acknowledgements still to be sent without delay.
     pub quick: u8,
+    /// They are for what came out of order, or again: packets get lost.
+    pub lossy: bool,
+    /// Acknowledgements that follow the next at once: one for each packet out
+    /// of order, for who counts them.
+    pub more: u8,
+    /// How often the last may still be repeated if nothing comes.
+    pub repeats: u8,
     /// Largest payload received: what the peer's packets look like.
     pub rcv_mss: u16,
     /// Rate limit of answers to what is not believed.

@@ -3,6 +3,7 @@
 //! every packet, and told by those acknowledgements that are sent.
 
 use super::connection::Connection;
+use super::timers::Timer;
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -11,6 +12,14 @@ use std::time::Duration;
 const FLOWS: u32 = 128 << 10;
 /// A pause after which a peer may begin again with a small window.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Acknowledgements of packets out of order that leave together, at most.
+const MOST_AT_ONCE: u8 = 3;
+/// Acknowledgements sent at once after a packet came out of order, or again.
+const QUICK_AGAIN: u8 = 16;
+/// How often the last of them is repeated, and when first: before the time-out
+/// of others (librqbit-utp: 200 ms). The pause doubles.
+const REPEATS: u8 = 3;
+const REPEAT: Duration = Duration::from_millis(30);
 
 impl Connection {
     /// Whether an acknowledgement is to be sent, at once or when the stream
@@ -78,16 +87,64 @@ impl Connection {
         self.counters.bytes_received += u64::from(len);
         self.events.readable = true;
         self.ack.unacked += len;
+        if self.ack.lossy {
+            self.ack.repeats = REPEATS;
+        }
         self.arm_ack(now);
+    }
+
+    /// A packet has come out of order. Each is answered, up to as many as
+    /// others count before they take a packet for lost: one that answers them
+    /// all may get lost itself.
+    pub(super) fn ack_early(&mut self) {
+        if self.ack.now {
+            self.ack.more = (self.ack.more + 1).min(MOST_AT_ONCE - 1);
+        }
+        self.ack_lossy();
+    }
+
+    /// Packets get lost on the way to us, or acknowledgements on the way back.
+    /// Who then has a window of few packets waits for a time-out for each
+    /// acknowledgement that it misses: a few are sent at once, and repeated.
+    pub(super) fn ack_lossy(&mut self) {
+        self.ack.now = true;
+        self.ack.lossy = true;
+        self.ack.quick = self.ack.quick.max(QUICK_AGAIN);
+        self.ack.repeats = REPEATS;
+    }
+
+    /// The timer of delayed acknowledgements has run out.
+    pub(super) fn ack_timeout(&mut self) {
+        if self.ack.unacked == 0 && self.ack.repeats > 0 {
+            self.ack.repeats -= 1;
+            self.counters.repeated_acks += 1;
+            self.ack.now = true;
+        }
+        self.ack.now |= self.ack.unacked > 0;
+    }
+
+    /// Everything has been sent. Where packets get lost the last
+    /// acknowledgement is repeated if nothing comes.
+    #[inline]
+    pub(super) fn arm_repeat(&mut self, now: Instant) {
+        let a = &self.ack;
+        if a.repeats == 0 || a.now || self.timers.is_set(Timer::Ack) {
+            return;
+        }
+        let told = self.rcv.is_over() || !(a.lossy || self.rcv.has_sack());
+        if self.state.can_receive() && !told {
+            let times = 1 << (REPEATS - a.repeats);
+            self.timers.set(Timer::Ack, now + REPEAT * times);
+        }
     }
 
     /// The timer of a delayed acknowledgement runs from the first byte that it
     /// answers.
     #[inline]
     pub(super) fn arm_ack(&mut self, now: Instant) {
-        if !self.ack.now && !self.timers.is_set(super::timers::Timer::Ack) {
-            let at = now + self.config.delayed_ack;
-            self.timers.set(super::timers::Timer::Ack, at);
+        let at = now + self.config.delayed_ack;
+        if !self.ack.now && at < self.timers.get(Timer::Ack) {
+            self.timers.set(Timer::Ack, at);
         }
     }
 }

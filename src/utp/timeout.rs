@@ -44,7 +44,7 @@ impl Connection {
             Timer::Raise => self.mtu.restart(),
             // Output is polled after every deadline.
             Timer::Retry => {}
-            Timer::Ack => self.ack.now |= self.ack.unacked > 0,
+            Timer::Ack => self.ack_timeout(),
         }
     }
 
