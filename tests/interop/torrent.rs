@@ -21,7 +21,9 @@ fn whole() -> Option<usize> {
 
 /// How long an exchange may take.
 fn limit() -> Duration {
-    whole().map_or(LIMIT, |bytes| LIMIT + Duration::from_micros(bytes as u64 * 8))
+    whole().map_or(LIMIT, |bytes| {
+        LIMIT + Duration::from_micros(bytes as u64 * 8)
+    })
 }
 
 /// Who does what.
