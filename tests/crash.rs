@@ -113,7 +113,7 @@ fn a_get_goes_on_when_a_killed_server_is_back() {
     let server = Serving::start(&net, dir.path(), &[]);
     let client = Run::from(client.wait_with_output()).succeeded();
     assert!(client.stderr.contains("lost on the way"), "{client:?}");
-    assert!(client.stderr.contains("SHA-256 verified"), "{client:?}");
+    assert!(client.stderr.contains("BLAKE3 verified"), "{client:?}");
     assert!(std::fs::read(&file).unwrap() == data);
     let again = sent(&server.finish(&net));
     assert!(
@@ -147,7 +147,7 @@ fn a_killed_get_goes_on_and_others_are_served_meanwhile() {
     assert_eq!(small, "small");
     let one = Run::from(get(&net, "big", &file).wait_with_output()).succeeded();
     assert!(one.stderr.contains("from an earlier attempt"), "{one:?}");
-    assert!(one.stderr.contains("SHA-256 verified"), "{one:?}");
+    assert!(one.stderr.contains("BLAKE3 verified"), "{one:?}");
     assert!(std::fs::read(&file).unwrap() == data);
     assert_eq!(names(out.path()), ["big"]);
     server.finish(&net);

@@ -118,7 +118,7 @@ impl Reader {
         self.content.extend_from_slice(&bytes[data]);
         assert_eq!(done, body.is_done());
         if done {
-            if let Err(e) = body.trailer_digest() {
+            if let Err(e) = body.trailer_digests() {
                 seen.push(Seen::Body(e));
             }
             seen.push(Seen::Content(std::mem::take(&mut self.content), true));

@@ -6,6 +6,7 @@ use crate::config::{
     IdleStrategy, InterfaceName, Queues, RxChecksum, Source, StatsFormat,
 };
 use crate::link::FaultSettings;
+use crate::transfer::http::digest::Algorithm;
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -185,6 +186,10 @@ pub struct GetArgs {
     /// Start anew even if part of the file is there.
     #[arg(long)]
     pub no_resume: bool,
+    /// The only digest to use: "blake3" or "sha-256". Default: BLAKE3 where the
+    /// server knows it, else SHA-256.
+    #[arg(long, value_name = "ALGORITHM", value_parser = algorithm)]
+    pub digest: Option<Algorithm>,
     /// Attempts after a connection that failed or was lost, with growing
     /// pauses; those that made progress do not count.
     #[arg(long, value_name = "N", default_value = "5")]
@@ -200,6 +205,11 @@ pub struct GetArgs {
     pub interface: InterfaceArgs,
 }
 
+fn algorithm(text: &str) -> Result<Algorithm, String> {
+    let known = Algorithm::ALL.into_iter().find(|a| a.key() == text);
+    known.ok_or_else(|| "it is neither \"blake3\" nor \"sha-256\"".to_owned())
+}
+
 /// Arguments of `fullbore put`.
 #[derive(Debug, Args)]
 pub struct PutArgs {
@@ -207,6 +217,10 @@ pub struct PutArgs {
     pub file: PathBuf,
     /// Where to: http://host[:port]/path, or utp:// for HTTP over uTP.
     pub url: String,
+    /// The only digest to use: "blake3" or "sha-256". Default: BLAKE3 where the
+    /// server knows it, else SHA-256.
+    #[arg(long, value_name = "ALGORITHM", value_parser = algorithm)]
+    pub digest: Option<Algorithm>,
     /// Attempts after a connection that failed or was lost, with growing
     /// pauses; those that made progress do not count.
     #[arg(long, value_name = "N", default_value = "5")]

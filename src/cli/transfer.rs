@@ -62,6 +62,7 @@ pub fn get(args: &GetArgs) -> Result<(), Failure> {
     let mut options = GetOptions::new(url, output);
     options.connections = usize::try_from(args.connections.get()).unwrap_or(1);
     options.resume = !args.no_resume;
+    options.digest = args.digest;
     options.patience.retries = retries(args.retries);
     options.token = token(args.token_file.as_deref())?;
     let progress = Arc::new(Progress::default());
@@ -80,6 +81,7 @@ pub fn put(args: &PutArgs) -> Result<(), Failure> {
     let plan = plan(&args.interface)?;
     let addresses = resolve(&url)?;
     let mut options = PutOptions::new(url, source);
+    options.digest = args.digest;
     options.patience.retries = retries(args.retries);
     options.token = token(args.token_file.as_deref())?;
     let progress = Arc::new(Progress::default());
@@ -208,18 +210,25 @@ fn show(bar: &ProgressBar, progress: &Progress) {
 
 /// What was done, in one line.
 fn summary(report: &ClientReport, taken: Duration) -> String {
-    let (verb, size, resumed, verified, retries) = match report {
-        ClientReport::Get(r) => ("fetched", r.size, r.resumed, r.verified, r.retries),
-        ClientReport::Put(r) => ("sent", r.size, 0, r.verified, r.retries),
+    let (verb, size, resumed, retries) = match report {
+        ClientReport::Get(r) => ("fetched", r.size, r.resumed, r.retries),
+        ClientReport::Put(r) => ("sent", r.size, 0, r.retries),
+    };
+    let verified = match report {
+        ClientReport::Get(r) => Some(r.digest).filter(|_| r.verified),
+        ClientReport::Put(r) => r.digest.filter(|_| r.verified),
     };
     #[allow(clippy::cast_precision_loss)]
     let rate = 8.0 * size.saturating_sub(resumed) as f64 / taken.as_secs_f64().max(1e-9);
     let mut line = format!(
-        "{verb} {} in {:.2} s: {}, SHA-256 {}",
+        "{verb} {} in {:.2} s: {}, {}",
         HumanBytes(size),
         taken.as_secs_f64(),
         with_unit(rate, "bit/s"),
-        if verified { "verified" } else { "not verified" },
+        verified.map_or_else(
+            || "digest not verified".to_owned(),
+            |digest| format!("{} verified", digest.algorithm)
+        ),
     );
     if resumed > 0 {
         line += &format!(", {} of it from an earlier attempt", HumanBytes(resumed));
@@ -270,7 +279,7 @@ mod tests {
         };
         let line = summary(&ClientReport::Put(report), Duration::from_secs(2));
         assert!(
-            line.contains("2.00 s: 5.00 Gbit/s, SHA-256 not verified"),
+            line.contains("2.00 s: 5.00 Gbit/s, digest not verified"),
             "{line}"
         );
         assert!(line.ends_with("2 connections lost on the way"), "{line}");

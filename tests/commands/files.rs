@@ -53,7 +53,7 @@ fn files_go_both_ways(scheme: &str, port: &str) {
         .unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(
-        stderr(&output).contains("SHA-256 verified"),
+        stderr(&output).contains("BLAKE3 verified"),
         "{}",
         stderr(&output)
     );
@@ -140,7 +140,7 @@ fn a_killed_server_leaves_a_working_interface_and_the_transfer_resumes() {
     let output = get.wait_with_output();
     let said = stderr(&output);
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("SHA-256 verified"), "{said}");
+    assert!(said.contains("BLAKE3 verified"), "{said}");
     assert!(said.contains("lost on the way"), "{said}");
     assert!(fs::read(&got).unwrap() == content);
     assert_eq!(names(here.path()), ["got", "log"]);

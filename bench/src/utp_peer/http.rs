@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{Content, Meter, say};
-use fullbore::transfer::http::digest;
+use fullbore::transfer::http::digest::Digest as ReprDigest;
 
 /// Bytes given to a stream, and taken from it, at once.
 const BLOCK: usize = 128 << 10;
@@ -189,7 +189,7 @@ pub async fn serve(stream: UtpStream) -> Result<(), String> {
                 let bytes = content.len();
                 let head = format!(
                     "HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\nRepr-Digest: {}\r\n\r\n",
-                    digest::format(&sum)
+                    ReprDigest::sha256(sum)
                 );
                 conn.give(head.as_bytes()).await?;
                 conn.give_content(content).await?;
@@ -207,7 +207,7 @@ pub async fn serve(stream: UtpStream) -> Result<(), String> {
                 };
                 let head = format!(
                     "HTTP/1.1 201 Created\r\nContent-Length: 0\r\nRepr-Digest: {}\r\n\r\n",
-                    digest::format(&sum)
+                    ReprDigest::sha256(sum)
                 );
                 conn.give(head.as_bytes()).await?;
                 say(&meter.report(length, Some(sum)));
@@ -257,7 +257,7 @@ pub async fn put(stream: UtpStream, path: &str, content: Content) -> Result<Valu
     let head = format!(
         "PUT {path} HTTP/1.1\r\nHost: peer\r\nConnection: close\r\nContent-Length: {bytes}\r\n\
          Repr-Digest: {}\r\n\r\n",
-        digest::format(&sum)
+        ReprDigest::sha256(sum)
     );
     conn.give(head.as_bytes()).await?;
     conn.give_content(content).await?;

@@ -15,6 +15,7 @@ use crate::transfer::client::{
     Announce, ClientError, GetOptions, GetReport, Output, Patience, PutOptions, PutReport, Source,
     Url, Verify,
 };
+use crate::transfer::http::digest::{Algorithm, Digest};
 
 fn pattern(len: usize, seed: u32) -> Vec<u8> {
     let mut state = seed | 1;
@@ -289,6 +290,51 @@ fn puts() {
     assert_eq!(s.running.stop().outstanding(), 0);
 }
 
+#[test]
+fn the_digest_is_agreed_on() {
+    let s = Setting::new(3_000_001);
+    let sha256 = Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&s.content));
+    let blake3 = Digest::blake3(blake3::hash(&s.content));
+    let (sha, blake) = (Some(Algorithm::Sha256), Some(Algorithm::Blake3));
+    for connections in [1, 3] {
+        for (only, want) in [
+            (None, blake3),
+            (sha, sha256),
+            (blake, blake3),
+            (None, blake3),
+        ] {
+            let report = get_with(s.running.address, "/file", &s.path("out"), |o| {
+                (o.digest, o.connections, o.verify) = (only, connections, Verify::Require);
+            });
+            let report = report.unwrap();
+            assert_eq!((report.digest, report.verified), (want, true), "{only:?}");
+            s.check("out");
+        }
+    }
+    let file = s.path("root/file");
+    for (announce, only, want) in [
+        (Announce::Head, None, sha256),
+        (Announce::Head, blake, blake3),
+        (Announce::Trailer, None, blake3),
+        (Announce::Trailer, sha, sha256),
+    ] {
+        let report = put_with(s.running.address, "/up", &file, |o| {
+            (o.announce, o.digest) = (announce, only);
+        });
+        let report = report.unwrap();
+        assert_eq!(
+            (report.digest, report.verified),
+            (Some(want), true),
+            "{announce:?} {only:?}"
+        );
+        s.check("root/up");
+        // What was worked out while it came is known to who fetches it.
+        let report = get_with(s.running.address, "/up", &s.path("out"), |_| {}).unwrap();
+        assert_eq!((report.digest, report.verified), (want, true));
+    }
+    assert_eq!(s.running.stop().outstanding(), 0);
+}
+
 /// Passes connections on to `server`, and cuts the first `cuts` of them off
 /// after `after` bytes in either direction.
 fn cutter(server: SocketAddr, cuts: usize, after: usize) -> SocketAddr {
@@ -368,6 +414,9 @@ fn a_second_attempt_goes_on() {
     match attempt(0, 2) {
         Ok(ClientReport::Get(report)) => {
             assert!(report.verified && report.resumed > 1_000_000, "{report:?}");
+            // Of the whole, though only a part of it came now.
+            let whole = Digest::blake3(blake3::hash(&s.content));
+            assert_eq!(report.digest, whole);
         }
         other => panic!("{other:?}"),
     }
@@ -493,9 +542,23 @@ fn what_other_servers_may_answer() {
     );
     assert_eq!(std::fs::read(&to).unwrap(), b"abcde");
     let wrong = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nRepr-Digest: sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:\r\n\r\nhello";
+    let hello = Digest::blake3(blake3::hash(b"hello"));
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nRepr-Digest";
+    for (digests, verified) in [
+        (hello.to_string(), true),
+        (format!("md5=:AAAA:, {hello}"), true),
+        // Nobody here knows what these say.
+        ("blake2b=:AAAA:".to_owned(), false),
+        ("blake3=:AAAA:".to_owned(), false),
+    ] {
+        let answer = format!("{head}: {digests}\r\n\r\nhello");
+        assert_eq!(get(&answer, 1), Ok((5, verified)), "{digests}");
+    }
     std::fs::remove_file(&to).unwrap();
+    let wrong3 = format!("{head}: {}\r\n\r\nhello", Digest::blake3([1; 32]));
     for (answer, n, code) in [
         (wrong, 1, 6),
+        (&wrong3[..], 1, 6),
         ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", 1, 8),
         (
             "HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\nContent-Range: bytes 0-4/5\r\n\r\nhello",
@@ -540,15 +603,18 @@ fn what_other_servers_may_answer() {
         assert_eq!(error.exit_code(), code, "{answer}: {error}");
         assert!(!to.exists(), "{answer}");
     }
-    let require = get_with(
-        canned("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".into()),
-        "/f",
-        &to,
-        |o| {
-            o.verify = Verify::Require;
-        },
-    );
-    assert_eq!(require.unwrap_err().exit_code(), 6);
+    for (field, only) in [
+        (String::new(), None),
+        ("Repr-Digest: blake2b=:AAAA:\r\n".into(), None),
+        (format!("Repr-Digest: {hello}\r\n"), Some(Algorithm::Sha256)),
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n{field}\r\nhello");
+        let require = get_with(canned(answer), "/f", &to, |o| {
+            (o.verify, o.digest) = (Verify::Require, only);
+        });
+        assert_eq!(require.unwrap_err().exit_code(), 6, "{field}");
+        assert!(!to.exists(), "{field}");
+    }
 }
 
 /// A mounted file system of 2 MiB.

@@ -19,8 +19,8 @@ pub enum ClientError {
         /// What it had to say.
         text: String,
     },
-    /// The content is not what its SHA-256 says.
-    #[error("the content does not match its SHA-256: {0}")]
+    /// The content is not what its digest says.
+    #[error("the content does not match its digest: {0}")]
     Digest(String),
     /// The user, or a signal, ended it.
     #[error("interrupted{0}")]

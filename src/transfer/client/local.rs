@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::ClientError;
 use crate::transfer::disk::Sink;
 use crate::transfer::http::ByteRange;
-use crate::transfer::http::digest::Sha256Digest;
+use crate::transfer::http::digest::{Algorithm, Digest};
 
 /// What the `.part` file is a part of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,7 +127,8 @@ impl Local {
         fs::rename(&temp, &self.saved)
     }
 
-    /// Gives the complete file its name, synced. Checks it against `expected`.
+    /// Gives the complete file its name, synced. Checks it against `expected`;
+    /// answers that digest, or without it one by `algorithm`.
     ///
     /// # Errors
     /// [`ClientError::Digest`] after removing what was fetched, or
@@ -136,12 +137,14 @@ impl Local {
         &self,
         sink: &Sink,
         size: u64,
-        expected: Option<Sha256Digest>,
-    ) -> Result<Sha256Digest, ClientError> {
+        expected: Option<Digest>,
+        algorithm: Algorithm,
+    ) -> Result<Digest, ClientError> {
         let failed = |e: &dyn std::fmt::Display| {
             ClientError::Local(format!("cannot finish {}: {e}", self.target.display()))
         };
-        let digest = sink.digest(size).map_err(|e| failed(&e))?;
+        let algorithm = expected.map_or(algorithm, |e| e.algorithm);
+        let digest = sink.digest(size, algorithm).map_err(|e| failed(&e))?;
         if expected.is_some_and(|e| e != digest) {
             self.discard();
             return Err(ClientError::Digest(format!(

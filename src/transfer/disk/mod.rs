@@ -8,6 +8,7 @@
 pub mod block;
 pub mod cache;
 pub mod file;
+pub mod hash;
 pub mod list;
 pub mod pool;
 pub mod root;
@@ -16,6 +17,7 @@ pub mod upload;
 
 pub use block::Block;
 pub use file::OpenFile;
+pub use hash::Hasher;
 pub use pool::{Completion, Mailbox, Op, Outcome, Pool, PoolConfig, Tag};
 pub use root::{Found, Root};
 pub use sink::Sink;

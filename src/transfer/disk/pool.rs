@@ -14,7 +14,7 @@ use super::sink::Sink;
 use super::upload::{Stored, Upload};
 use super::{DiskError, list};
 use crate::transfer::http::Request;
-use crate::transfer::http::digest::Sha256Digest;
+use crate::transfer::http::digest::{Algorithm, Digest};
 use crate::transfer::http::target::Path;
 
 /// Whose request it was; the disk threads only hand it back.
@@ -51,6 +51,8 @@ pub enum Op<B> {
         root: Arc<Root>,
         /// The file.
         file: Arc<OpenFile>,
+        /// By which algorithm.
+        algorithm: Algorithm,
     },
     /// Fill a block.
     Read {
@@ -88,7 +90,7 @@ pub enum Op<B> {
         /// Its size in bytes.
         size: u64,
         /// Digests that its content must have.
-        expected: Vec<Sha256Digest>,
+        expected: Vec<Digest>,
     },
     /// Drop an upload; freeing a large file takes time.
     Discard(Arc<Upload>),
@@ -114,7 +116,7 @@ pub enum TaskValue {
     /// Done.
     Done,
     /// Done, with a digest.
-    Digest(Sha256Digest),
+    Digest(Digest),
     /// A digest is not what it should be; a line about that.
     Mismatch(String),
 }
@@ -126,7 +128,7 @@ pub enum Outcome<B> {
     /// Of [`Op::List`].
     Listed(Result<Vec<u8>, DiskError>),
     /// Of [`Op::Digest`].
-    Digest(Result<Sha256Digest, DiskError>),
+    Digest(Result<Digest, DiskError>),
     /// Of [`Op::Read`]: how many bytes came.
     Read(B, Result<usize, DiskError>),
     /// Of [`Op::Create`].
@@ -145,7 +147,11 @@ impl<B: Block> Op<B> {
         Some(match self {
             Self::Lookup { root, path } => Outcome::Found(root.lookup(&path)),
             Self::List { dir, path, json } => Outcome::Listed(list::list(&dir, &path, json)),
-            Self::Digest { root, file } => Outcome::Digest(file.digest(&root.digests)),
+            Self::Digest {
+                root,
+                file,
+                algorithm,
+            } => Outcome::Digest(file.digest(&root.digests, algorithm)),
             Self::Read {
                 file,
                 offset,

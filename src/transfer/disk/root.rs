@@ -10,10 +10,10 @@ use rustix::io::Errno;
 use super::cache::DigestCache;
 use super::file::OpenFile;
 use super::{DiskError, TEMP_PREFIX};
-use crate::transfer::http::digest::Sha256Digest;
+use crate::transfer::http::digest::{Algorithm, Digests};
 use crate::transfer::http::target::Path;
 
-/// Files up to this size always get a digest: it costs less than the reply.
+/// Files up to this size always get a SHA-256 digest: it costs less than the reply.
 const SMALL: u64 = 64 * 1024;
 
 /// A served directory cannot be used.
@@ -35,8 +35,8 @@ pub enum RootError {
 /// What a path names.
 #[derive(Debug)]
 pub enum Found {
-    /// A regular file and, if it is known or cheap, its digest.
-    File(OpenFile, Option<Sha256Digest>),
+    /// A regular file and its digests, as far as they are known or cheap.
+    File(OpenFile, Digests),
     /// A directory.
     Directory(OwnedFd),
 }
@@ -141,12 +141,15 @@ impl Root {
             return Err(DiskError::NotFound); // "file/" names nothing
         }
         let small = file.meta().size <= SMALL && !cached;
-        let digest = match self.digests.get(file.meta()) {
-            // A digest is an extra: without it the file can still be served.
-            None if small => file.digest(&self.digests).ok(),
-            known => known,
-        };
-        Ok(Found::File(file, digest))
+        let mut digests = self.digests.get(file.meta());
+        // A digest is an extra: without it the file can still be served.
+        if digests.is_empty()
+            && small
+            && let Ok(digest) = file.digest(&self.digests, Algorithm::Sha256)
+        {
+            digests.insert(digest);
+        }
+        Ok(Found::File(file, digests))
     }
 }
 

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::{Errno, pwritev, write};
-use sha2::{Digest as _, Sha256};
 
 use super::DiskError;
 use super::block::Block;
 use super::file::hash_range;
+use super::hash::Hasher;
 use crate::transfer::http::ByteRange;
-use crate::transfer::http::digest::Sha256Digest;
+use crate::transfer::http::digest::{Algorithm, Digest};
 
 /// What may be read back for hashing along with one write, as a multiple of
 /// what was written: the hash catches up with parts that came out of order
@@ -21,7 +22,10 @@ const CATCH_UP: u64 = 2;
 
 #[derive(Default)]
 struct State {
-    hasher: Sha256,
+    hasher: Hasher,
+    /// The algorithms of `hasher`.
+    set: u8,
+    /// How far it has come; with a stream, how much has been written.
     hashed: u64,
     /// Written parts, start to end, neither touching nor overlapping.
     written: BTreeMap<u64, u64>,
@@ -31,7 +35,14 @@ struct State {
 pub struct Sink {
     fd: OwnedFd,
     stream: bool,
+    /// The algorithms that are asked for, which `state` may have to follow.
+    wanted: AtomicU8,
     state: Mutex<State>,
+}
+
+/// A set of algorithms, a bit each.
+fn set(algorithms: &[Algorithm]) -> u8 {
+    algorithms.iter().fold(0, |set, a| set | 1 << *a as u8)
 }
 
 impl Sink {
@@ -46,6 +57,7 @@ impl Sink {
         Self {
             fd,
             stream: false,
+            wanted: AtomicU8::new(0),
             state: Mutex::new(state),
         }
     }
@@ -56,8 +68,29 @@ impl Sink {
         Self {
             fd,
             stream: true,
+            wanted: AtomicU8::new(0),
             state: Mutex::default(),
         }
+    }
+
+    /// Works out digests by these algorithms from now on; without it, by none.
+    /// What was written before is read again, which a stream cannot do: there
+    /// it has no effect once something was written. Never waits.
+    pub fn hash_by(&self, algorithms: &[Algorithm]) {
+        self.wanted.store(set(algorithms), Ordering::Relaxed);
+    }
+
+    /// Follows [`hash_by`](Self::hash_by).
+    fn choose(&self, state: &mut State) {
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        if state.set == wanted || (self.stream && state.hashed > 0) {
+            return;
+        }
+        let all = Algorithm::ALL.into_iter();
+        let algorithms: Vec<_> = all.filter(|a| set(&[*a]) & wanted != 0).collect();
+        state.hasher = Hasher::new(&algorithms);
+        state.set = wanted;
+        state.hashed = 0;
     }
 
     /// The file.
@@ -80,6 +113,7 @@ impl Sink {
     pub fn write<B: Block>(&self, offset: u64, block: &B) -> Result<u64, DiskError> {
         let mut slices = block.to_write();
         let mut state = self.lock();
+        self.choose(&mut state);
         if self.stream && state.hashed != offset {
             return Err(DiskError::Changed);
         }
@@ -88,7 +122,7 @@ impl Sink {
         let in_order = state.hashed == offset;
         if in_order {
             for slice in rest.iter() {
-                state.hasher.update(&**slice);
+                state.hasher.update(slice);
             }
         }
         IoSlice::advance_slices(&mut rest, 0);
@@ -124,7 +158,7 @@ impl Sink {
     /// Hashes on from where the hash stands, as far as there is content
     /// without a gap, but not beyond `limit`.
     fn hash_to(&self, state: &mut State, limit: u64) -> Result<(), DiskError> {
-        let Some(end) = end_of(&state.written, state.hashed) else {
+        let Some(end) = end_of(&state.written, state.hashed).filter(|_| state.set != 0) else {
             return Ok(());
         };
         let to = end.min(limit);
@@ -163,18 +197,26 @@ impl Sink {
             .collect()
     }
 
-    /// The SHA-256 of the first `size` bytes, all of which must have been
+    /// The digest of the first `size` bytes, all of which must have been
     /// written. What was not hashed yet is read back.
     ///
     /// # Errors
-    /// [`DiskError::Changed`] if some of them are missing.
-    pub fn digest(&self, size: u64) -> Result<Sha256Digest, DiskError> {
+    /// [`DiskError::Changed`] if some of them are missing, or for a stream that
+    /// was not hashed by this algorithm from its beginning.
+    pub fn digest(&self, size: u64, algorithm: Algorithm) -> Result<Digest, DiskError> {
+        if !self.stream {
+            let wanted = self.wanted.load(Ordering::Relaxed);
+            if wanted & set(&[algorithm]) == 0 {
+                self.hash_by(&[algorithm]);
+            }
+        }
         let mut state = self.lock();
+        self.choose(&mut state);
         self.hash_to(&mut state, size)?;
         if state.hashed != size {
             return Err(DiskError::Changed);
         }
-        Ok(state.hasher.clone().finalize().into())
+        state.hasher.digest(algorithm).ok_or(DiskError::Changed)
     }
 }
 
@@ -210,6 +252,7 @@ fn end_of(parts: &BTreeMap<u64, u64>, at: u64) -> Option<u64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use sha2::{Digest as _, Sha256};
 
     proptest! {
         #[test]
@@ -246,12 +289,18 @@ mod tests {
                 std::os::unix::fs::FileExt::write_all_at(&file, bytes, part.start).unwrap();
             }
             let sink = Sink::new(file.into(), &present);
+            sink.hash_by(&[Algorithm::Blake3]);
             for &i in &order[done..] {
                 let block = content[i * 1000..i * 1000 + 1000].to_vec();
                 prop_assert_eq!(sink.write(i as u64 * 1000, &block), Ok(1000));
             }
-            let want: Sha256Digest = Sha256::digest(&content).into();
-            prop_assert_eq!(sink.digest(16_000), Ok(want));
+            for _ in 0..2 {
+                let want = Digest::blake3(blake3::hash(&content));
+                prop_assert_eq!(sink.digest(16_000, Algorithm::Blake3), Ok(want));
+                // Not asked for before: read back.
+                let want = Digest::sha256(Sha256::digest(&content));
+                prop_assert_eq!(sink.digest(16_000, Algorithm::Sha256), Ok(want));
+            }
             prop_assert_eq!(sink.written(), vec![ByteRange { start: 0, end: 16_000 }]);
         }
     }
@@ -260,19 +309,39 @@ mod tests {
     fn a_gap_has_no_digest() {
         let sink = Sink::new(tempfile::tempfile().unwrap().into(), &[]);
         sink.write(10, &vec![1; 10]).unwrap();
-        assert_eq!(sink.digest(20), Err(DiskError::Changed));
+        let digest = || sink.digest(20, Algorithm::Sha256);
+        assert_eq!(digest(), Err(DiskError::Changed));
         sink.write(0, &vec![1; 10]).unwrap();
-        assert_eq!(sink.digest(20), Ok(Sha256::digest([1; 20]).into()));
+        assert_eq!(digest(), Ok(Digest::sha256(Sha256::digest([1; 20]))));
+    }
+
+    #[test]
+    fn another_algorithm_begins_again() {
+        let sink = Sink::new(tempfile::tempfile().unwrap().into(), &[]);
+        sink.hash_by(&[Algorithm::Blake3]);
+        sink.write(0, &vec![1; 1000]).unwrap();
+        sink.hash_by(&[Algorithm::Sha256]);
+        sink.write(1000, &vec![2; 1000]).unwrap();
+        let content = [vec![1; 1000], vec![2; 1000]].concat();
+        let want = Digest::sha256(Sha256::digest(&content));
+        assert_eq!(sink.digest(2000, Algorithm::Sha256), Ok(want));
     }
 
     #[test]
     fn streams_are_written_in_order() {
         let (mut reader, writer) = std::io::pipe().unwrap();
         let sink = Sink::stream(writer.into());
+        sink.hash_by(&[Algorithm::Sha256]);
         assert_eq!(sink.write(0, &b"abc".to_vec()), Ok(3));
         assert_eq!(sink.write(9, &b"x".to_vec()), Err(DiskError::Changed));
         assert_eq!(sink.write(3, &b"de".to_vec()), Ok(2));
-        assert_eq!(sink.digest(5), Ok(Sha256::digest(b"abcde").into()));
+        let want = Digest::sha256(Sha256::digest(b"abcde"));
+        assert_eq!(sink.digest(5, Algorithm::Sha256), Ok(want));
+        // What is gone cannot be read again.
+        sink.hash_by(&Algorithm::ALL);
+        let other = sink.digest(5, Algorithm::Blake3);
+        assert_eq!(other, Err(DiskError::Changed));
+        assert_eq!(sink.digest(5, Algorithm::Sha256), Ok(want));
         drop(sink);
         let mut got = String::new();
         std::io::Read::read_to_string(&mut reader, &mut got).unwrap();

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use super::*;
-use crate::transfer::http::digest::Sha256Digest;
+use crate::transfer::http::digest::{Algorithm, Digest, Digests};
 use crate::transfer::http::target::{self, Path, Target};
 use crate::transfer::http::{Request, request};
 
@@ -35,7 +35,7 @@ fn served() -> (TempDir, Arc<Root>) {
     (dir, root)
 }
 
-fn lookup(root: &Root, text: &str) -> Result<(u64, Option<Sha256Digest>), DiskError> {
+fn lookup(root: &Root, text: &str) -> Result<(u64, Digests), DiskError> {
     match root.lookup(&path(text))? {
         Found::File(file, digest) => Ok((file.meta().size, digest)),
         Found::Directory(_) => Err(DiskError::IsDirectory),
@@ -45,8 +45,8 @@ fn lookup(root: &Root, text: &str) -> Result<(u64, Option<Sha256Digest>), DiskEr
 #[test]
 fn files_and_directories() {
     let (_dir, root) = served();
-    let hello: Sha256Digest = Sha256::digest("hello").into();
-    assert_eq!(lookup(&root, "/a.txt"), Ok((5, Some(hello))));
+    let hello = Digest::sha256(Sha256::digest("hello"));
+    assert_eq!(lookup(&root, "/a.txt"), Ok((5, hello.into())));
     assert_eq!(lookup(&root, "/"), Err(DiskError::IsDirectory));
     assert_eq!(lookup(&root, "/sub/"), Err(DiskError::IsDirectory));
     assert_eq!(lookup(&root, "/a.txt/"), Err(DiskError::NotFound));
@@ -116,18 +116,29 @@ fn digests_are_remembered_until_the_file_changes() {
     let old = fs::File::options().write(true).open(&name).unwrap();
     old.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000))
         .unwrap();
-    assert_eq!(lookup(&root, "/big"), Ok((100_000, None)));
-    let Ok(Found::File(file, None)) = root.lookup(&path("/big")) else {
+    assert_eq!(lookup(&root, "/big"), Ok((100_000, Digests::default())));
+    let Ok(Found::File(file, _)) = root.lookup(&path("/big")) else {
         panic!()
     };
-    let want: Sha256Digest = Sha256::digest(vec![1; 100_000]).into();
-    assert_eq!(file.digest(&root.digests), Ok(want));
-    assert_eq!(lookup(&root, "/big"), Ok((100_000, Some(want))));
+    let want = Digest::sha256(Sha256::digest(vec![1; 100_000]));
+    let sha256 = file.digest(&root.digests, Algorithm::Sha256);
+    assert_eq!(sha256, Ok(want));
+    assert_eq!(lookup(&root, "/big"), Ok((100_000, want.into())));
+    // The other one is not taken for it.
+    let want = Digest::blake3(blake3::hash(&vec![1; 100_000]));
+    let blake3 = file.digest(&root.digests, Algorithm::Blake3);
+    assert_eq!(blake3, Ok(want));
+    let known = lookup(&root, "/big").unwrap().1;
+    assert_eq!(
+        known.iter().collect::<Vec<_>>(),
+        [blake3.unwrap(), sha256.unwrap()]
+    );
     fs::write(&name, vec![2; 100_000]).unwrap();
-    assert_eq!(lookup(&root, "/big"), Ok((100_000, None)));
+    assert_eq!(lookup(&root, "/big"), Ok((100_000, Digests::default())));
     // The file that is still open is not what it was either.
     let fresh = cache::DigestCache::default();
-    assert_eq!(file.digest(&fresh), Err(DiskError::Changed));
+    let digest = file.digest(&fresh, Algorithm::Sha256);
+    assert_eq!(digest, Err(DiskError::Changed));
 }
 
 #[test]
@@ -174,12 +185,12 @@ fn uploads_appear_when_complete() {
         fs::read_dir(dir.path().join("root/sub")).unwrap().count(),
         0
     );
-    let digest: Sha256Digest = Sha256::digest("12345").into();
+    let digest = Digest::sha256(Sha256::digest("12345"));
     let stored = upload.commit(5, &[digest]).unwrap();
     assert!(stored.created);
     assert_eq!(stored.digest, digest);
     assert_eq!(fs::read(dir.path().join("root/sub/new")).unwrap(), b"12345");
-    assert_eq!(lookup(&root, "/sub/new"), Ok((5, Some(digest))));
+    assert_eq!(lookup(&root, "/sub/new"), Ok((5, digest.into())));
     // And replaces.
     let upload = Upload::create(&root, &put("/sub/new", ""), Some(5)).unwrap();
     upload.sink().write(0, &b"67890".to_vec()).unwrap();
@@ -192,12 +203,47 @@ fn uploads_appear_when_complete() {
 }
 
 #[test]
+fn uploads_are_hashed_by_what_their_request_names() {
+    let (_dir, root) = served();
+    let known = Digest::blake3([1; 32]);
+    for (fields, algorithm) in [
+        (String::new(), Algorithm::Sha256),
+        (
+            "Want-Repr-Digest: blake3=10, sha-256=5\r\n".into(),
+            Algorithm::Blake3,
+        ),
+        ("Want-Repr-Digest: md5=10\r\n".into(), Algorithm::Sha256),
+        (format!("Content-Digest: {known}\r\n"), Algorithm::Blake3),
+        (
+            format!("Want-Repr-Digest: sha-256=1\r\nRepr-Digest: {known}\r\n"),
+            Algorithm::Blake3,
+        ),
+    ] {
+        let upload = Upload::create(&root, &put("/new", &fields), Some(5)).unwrap();
+        assert_eq!(upload.algorithm(), algorithm, "{fields}");
+        upload.sink().write(0, &b"12345".to_vec()).unwrap();
+        // Whatever is announced in the end is checked.
+        let digests = [
+            Digest::sha256(Sha256::digest("12345")),
+            Digest::blake3(blake3::hash(b"12345")),
+        ];
+        let stored = upload.commit(5, &digests).unwrap();
+        assert_eq!(stored.digest.algorithm, algorithm, "{fields}");
+        assert!(digests.contains(&stored.digest));
+        let known = lookup(&root, "/new").unwrap().1;
+        assert_eq!(known.iter().count(), 2, "{fields}");
+    }
+}
+
+#[test]
 fn failed_uploads_leave_nothing() {
     let (dir, root) = served();
     let before = visible(&dir);
     let upload = Upload::create(&root, &put("/new", ""), Some(5)).unwrap();
     upload.sink().write(0, &b"12345".to_vec()).unwrap();
-    assert_eq!(upload.commit(5, &[[0; 32]]), Err(DiskError::Digest));
+    let [sha256, blake3] = [Digest::sha256([0; 32]), Digest::blake3([0; 32])];
+    assert_eq!(upload.commit(5, &[sha256]), Err(DiskError::Digest));
+    assert_eq!(upload.commit(5, &[blake3]), Err(DiskError::Digest));
     drop(upload);
     let upload = Upload::create(&root, &put("/new", ""), None).unwrap();
     drop(upload);

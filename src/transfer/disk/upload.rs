@@ -17,7 +17,7 @@ use super::sink::Sink;
 use super::{DiskError, TEMP_PREFIX};
 use crate::transfer::http::Request;
 use crate::transfer::http::condition::{self, Validators};
-use crate::transfer::http::digest::Sha256Digest;
+use crate::transfer::http::digest::{self, Algorithm, Digest};
 use crate::transfer::http::target::{Path, Target};
 
 /// A file on its way into the served directory.
@@ -32,6 +32,7 @@ pub struct Upload {
     published: AtomicBool,
     must_be_new: bool,
     must_replace: Option<Meta>,
+    algorithm: Algorithm,
 }
 
 /// An upload that has become a file.
@@ -42,7 +43,7 @@ pub struct Stored {
     /// Its entity tag.
     pub etag: String,
     /// Its digest.
-    pub digest: Sha256Digest,
+    pub digest: Digest,
 }
 
 /// Tells apart the temporary names of one process.
@@ -106,9 +107,12 @@ impl Upload {
             }
         }
         let (fd, temp) = create_hidden(&parent)?;
+        let algorithm = algorithm(request);
+        let sink = Sink::new(fd, &[]);
+        sink.hash_by(&[algorithm]);
         Ok(Self {
             root: root.clone(),
-            sink: Sink::new(fd, &[]),
+            sink,
             parent,
             name: name.to_vec(),
             path: path.clone(),
@@ -119,6 +123,7 @@ impl Upload {
                 .as_deref()
                 .is_some_and(|f| f.trim() == "*"),
             must_replace: existing.filter(|_| request.if_match.is_some()),
+            algorithm,
         })
     }
 
@@ -128,6 +133,12 @@ impl Upload {
         &self.sink
     }
 
+    /// By which algorithm its digest is worked out while it comes.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
     /// Checks the content of `size` bytes against `expected`, syncs it, gives
     /// it its name and syncs the directory.
     ///
@@ -135,10 +146,17 @@ impl Upload {
     /// [`DiskError::Digest`] if the content is not what was announced,
     /// [`DiskError::Precondition`] if the target has changed since the upload
     /// began. Nothing is visible then.
-    pub fn commit(&self, size: u64, expected: &[Sha256Digest]) -> Result<Stored, DiskError> {
-        let digest = self.sink.digest(size)?;
-        if expected.iter().any(|e| *e != digest) {
-            return Err(DiskError::Digest);
+    pub fn commit(&self, size: u64, expected: &[Digest]) -> Result<Stored, DiskError> {
+        let digest = self.sink.digest(size, self.algorithm)?;
+        for expected in expected {
+            let same = if expected.algorithm == self.algorithm {
+                digest == *expected
+            } else {
+                self.sink.digest(size, expected.algorithm)? == *expected
+            };
+            if !same {
+                return Err(DiskError::Digest);
+            }
         }
         fsync(self.sink.fd())?;
         if self.must_replace.is_some() && existing(&self.root, &self.path) != self.must_replace {
@@ -148,7 +166,9 @@ impl Upload {
         self.published.store(true, Ordering::Relaxed);
         fsync(&self.parent)?;
         let meta = Meta::of(&fstat(self.sink.fd())?);
-        self.root.digests.insert_settled(meta, digest);
+        for digest in expected.iter().chain([&digest]) {
+            self.root.digests.insert_settled(meta, *digest);
+        }
         Ok(Stored {
             created,
             etag: meta.etag(),
@@ -243,6 +263,20 @@ fn check(request: &Request, existing: Option<&Meta>) -> Result<(), DiskError> {
     } else {
         Err(DiskError::Precondition)
     }
+}
+
+/// What the digest is to be made with: what the request announces in its head,
+/// or else what it wants to hear, since a trailer will have that as well.
+fn algorithm(request: &Request) -> Algorithm {
+    let announced = [&request.repr_digest, &request.content_digest]
+        .into_iter()
+        .flatten()
+        .find_map(|field| digest::parse(field).ok()?.iter().next());
+    let wanted = || digest::wanted(request.want_repr_digest.as_deref()?);
+    announced
+        .map(|digest| digest.algorithm)
+        .or_else(wanted)
+        .unwrap_or(Algorithm::Sha256)
 }
 
 fn create_hidden(parent: &OwnedFd) -> Result<(OwnedFd, Option<String>), DiskError> {

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::digest::{self, Sha256Digest};
+use super::digest::{self, Digests};
 
 /// How content is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,14 +238,14 @@ impl Body {
         Ok(())
     }
 
-    /// The SHA-256 of a `Repr-Digest` or `Content-Digest` trailer, once the
+    /// The digests of `Repr-Digest` or else `Content-Digest` trailers, once the
     /// content is complete.
     ///
     /// # Errors
     /// [`BodyError::Trailers`] when the trailer section is malformed.
-    pub fn trailer_digest(&self) -> Result<Option<Sha256Digest>, BodyError> {
+    pub fn trailer_digests(&self) -> Result<Digests, BodyError> {
         if self.trailers.len() <= 2 {
-            return Ok(None);
+            return Ok(Digests::default());
         }
         let mut slots = [httparse::EMPTY_HEADER; 16];
         match httparse::parse_headers(&self.trailers, &mut slots) {
@@ -257,12 +257,12 @@ impl Body {
                         let text =
                             std::str::from_utf8(field.value).map_err(|_| BodyError::Trailers)?;
                         let found = digest::parse(text).map_err(|_| BodyError::Trailers)?;
-                        if found.is_some() {
+                        if !found.is_empty() {
                             return Ok(found);
                         }
                     }
                 }
-                Ok(None)
+                Ok(Digests::default())
             }
             _ => Err(BodyError::Trailers),
         }
@@ -393,14 +393,18 @@ mod tests {
 
     #[test]
     fn digest_in_a_trailer() {
-        let sum = [7; 32];
+        let sum = digest::Digest::sha256([7; 32]);
         let mut body = Body::new(Framing::Chunked);
-        let input = format!("0\r\nX: y\r\nRepr-Digest: {}\r\n\r\n", digest::format(&sum));
+        let input = format!("0\r\nX: y\r\nRepr-Digest: {sum}\r\n\r\n");
         decode(&mut body, &[input.as_bytes()]).unwrap();
-        assert_eq!(body.trailer_digest(), Ok(Some(sum)));
+        assert_eq!(body.trailer_digests(), Ok(sum.into()));
         for (input, want) in [
-            ("0\r\n\r\n", Ok(None)),
-            ("0\r\nX: y\r\n\r\n", Ok(None)),
+            ("0\r\n\r\n", Ok(Digests::default())),
+            ("0\r\nX: y\r\n\r\n", Ok(Digests::default())),
+            (
+                "0\r\nRepr-Digest: crc32c=:AAAA:\r\n\r\n",
+                Ok(Digests::default()),
+            ),
             (
                 "0\r\nRepr-Digest: sha-256=:AA:\r\n\r\n",
                 Err(BodyError::Trailers),
@@ -409,7 +413,7 @@ mod tests {
         ] {
             let mut body = Body::new(Framing::Chunked);
             decode(&mut body, &[input.as_bytes()]).unwrap();
-            assert_eq!(body.trailer_digest(), want, "{input:?}");
+            assert_eq!(body.trailer_digests(), want, "{input:?}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::digest::{self, Sha256Digest};
+use super::digest::{self, Algorithm, Digests};
 use super::fields::{decimal, list};
 use super::range::{ContentRange, parse_content_range};
 use super::{Framing, Method, Status};
@@ -27,8 +27,10 @@ pub struct Response {
     pub etag: Option<String>,
     /// `Last-Modified` as it stands.
     pub last_modified: Option<String>,
-    /// The SHA-256 of `Repr-Digest`, if there is a well-formed one.
-    pub repr_digest: Option<Sha256Digest>,
+    /// The known digests of `Repr-Digest`, if it is well-formed.
+    pub repr_digest: Digests,
+    /// The algorithm that `Want-Repr-Digest` likes best.
+    pub wants_digest: Option<Algorithm>,
     /// A content coding other than identity, which fullbore did not ask for.
     pub content_encoding: Option<String>,
     /// `Retry-After` in seconds, at most a day.
@@ -70,7 +72,8 @@ pub fn parse(head: &[u8], method: Method) -> Result<Response, Malformed> {
         accepts_ranges: false,
         etag: None,
         last_modified: None,
-        repr_digest: None,
+        repr_digest: Digests::default(),
+        wants_digest: None,
         content_encoding: None,
         retry_after: None,
         location: None,
@@ -102,7 +105,8 @@ pub fn parse(head: &[u8], method: Method) -> Result<Response, Malformed> {
             }
             "etag" => response.etag = Some(value.to_owned()),
             "last-modified" => response.last_modified = Some(value.to_owned()),
-            "repr-digest" => response.repr_digest = digest::parse(value).ok().flatten(),
+            "repr-digest" => response.repr_digest = digest::parse(value).unwrap_or_default(),
+            "want-repr-digest" => response.wants_digest = digest::wanted(value),
             "content-encoding" if !value.is_empty() && !value.eq_ignore_ascii_case("identity") => {
                 response.content_encoding = Some(value.to_owned());
             }
@@ -161,15 +165,16 @@ mod tests {
 
     #[test]
     fn fields() {
+        let sum = digest::Digest::sha256([1; 32]);
         let r = get(&format!(
             "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-4/9\r\nContent-Length: 5\r\n\
-             Accept-Ranges: bytes\r\nRepr-Digest: {}\r\nRetry-After: 999999\r\nContent-Encoding: gzip\r\n\r\n",
-            digest::format(&[1; 32])
+             Accept-Ranges: bytes\r\nRepr-Digest: {sum}\r\nWant-Repr-Digest: blake3=2\r\nRetry-After: 999999\r\nContent-Encoding: gzip\r\n\r\n"
         ))
         .unwrap();
         assert_eq!(r.content_range.unwrap().size, Some(9));
         assert!(r.accepts_ranges);
-        assert_eq!(r.repr_digest, Some([1; 32]));
+        assert_eq!(r.repr_digest, sum.into());
+        assert_eq!(r.wants_digest, Some(Algorithm::Blake3));
         assert_eq!(r.retry_after, Some(Duration::from_secs(86_400)));
         assert_eq!(r.content_encoding.as_deref(), Some("gzip"));
     }

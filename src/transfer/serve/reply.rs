@@ -10,7 +10,7 @@ use super::media::media_type;
 use super::{Now, Policy};
 use crate::transfer::disk::{DiskError, OpenFile, Stored};
 use crate::transfer::http::condition::{self, Outcome, Validators};
-use crate::transfer::http::digest::{self, Sha256Digest};
+use crate::transfer::http::digest::{self, Algorithm, Digests};
 use crate::transfer::http::fields::{HeadWriter, http_date};
 use crate::transfer::http::range::{ByteRange, Selection, content_range, select};
 use crate::transfer::http::target::{Path, Target};
@@ -101,13 +101,16 @@ pub(super) fn options(policy: &Policy, now: Now, keep: bool) -> Reply {
     let head = start(status, now, keep)
         .field("Allow", allow(policy))
         .field("Accept-Ranges", "bytes")
-        .field("Want-Repr-Digest", digest::WANT);
+        .field("Want-Repr-Digest", digest::WANT_ANY);
     in_memory(status, head, Method::Options, Vec::new())
 }
 
-/// `100 Continue`.
-pub(super) fn proceed(now: Now) -> Vec<u8> {
-    start(Status::CONTINUE, now, true).finish()
+/// `100 Continue`; tells which digest is worked out, so that a trailer can have
+/// the same.
+pub(super) fn proceed(algorithm: Algorithm, now: Now) -> Vec<u8> {
+    start(Status::CONTINUE, now, true)
+        .field("Want-Repr-Digest", algorithm.want())
+        .finish()
 }
 
 /// A directory without its slash.
@@ -145,7 +148,7 @@ pub(super) fn stored(stored: &Stored, now: Now, keep: bool) -> Reply {
     };
     let head = start(status, now, keep)
         .field("ETag", &stored.etag)
-        .field("Repr-Digest", &digest::format(&stored.digest));
+        .field("Repr-Digest", &stored.digest.to_string());
     in_memory(status, head, Method::Put, Vec::new())
 }
 
@@ -154,7 +157,7 @@ pub(super) fn file(
     policy: &Policy,
     request: &Request,
     file: &Arc<OpenFile>,
-    sum: Option<Sha256Digest>,
+    digests: Digests,
     now: Now,
     keep: bool,
 ) -> Reply {
@@ -205,8 +208,8 @@ pub(super) fn file(
             .field("Last-Modified", &http_date(modified))
             .field("Accept-Ranges", "bytes")
             .field("X-Content-Type-Options", "nosniff");
-        if let Some(sum) = &sum {
-            head.add("Repr-Digest", &digest::format(sum));
+        if !digests.is_empty() {
+            head.add("Repr-Digest", &digests.to_string());
         }
         head
     };

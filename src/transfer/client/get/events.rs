@@ -126,7 +126,7 @@ impl Get {
                 .as_ref()
                 .is_some_and(|k| k.etag == r.etag && k.last_modified == r.last_modified);
             if r.status.is_success() && same {
-                self.expected = self.expected.or(r.repr_digest);
+                self.expect(&r);
             }
             self.drop_link(key);
             self.aborts.push(key);
@@ -183,7 +183,7 @@ impl Get {
             .known
             .as_ref()
             .is_some_and(|k| matches!((&k.etag, &r.etag), (Some(a), Some(b)) if a != b));
-        let other_digest = matches!((self.expected, r.repr_digest), (Some(a), Some(b)) if a != b);
+        let other_digest = self.expected.is_some_and(|e| r.repr_digest.contradict(&e));
         let size = match r.status {
             Status::OK => announced(r.framing),
             _ => r.content_range.and_then(|c| c.size),
@@ -205,7 +205,7 @@ impl Get {
         size: Option<u64>,
     ) {
         if self.options.verify != Verify::Skip {
-            self.expected = self.expected.or(r.repr_digest);
+            self.expect(r);
         }
         if self.known.is_none() {
             self.known = Some(Known {
@@ -248,6 +248,14 @@ impl Get {
         }
         if let Some(size) = size {
             self.know_size(size);
+        }
+    }
+
+    /// Takes the digest that a response tells, unless one is known.
+    fn expect(&mut self, r: &Response) {
+        if self.expected.is_none() {
+            self.expected = self.pick(&r.repr_digest);
+            self.hash();
         }
     }
 

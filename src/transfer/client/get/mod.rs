@@ -1,5 +1,5 @@
 //! Fetching a file: over several connections if wanted, going on where an
-//! earlier attempt stopped, checked against the server's SHA-256.
+//! earlier attempt stopped, checked against the server's digest.
 
 mod events;
 mod plan;
@@ -16,7 +16,7 @@ use crate::transfer::client::progress::Progress;
 use crate::transfer::client::{Action, ClientError, Key, Loss, Patience, Url};
 use crate::transfer::disk::pool::TaskResult;
 use crate::transfer::disk::{Op, Sink};
-use crate::transfer::http::digest::Sha256Digest;
+use crate::transfer::http::digest::{Algorithm, Digest, Digests, WANT_ANY};
 use crate::transfer::http::{ByteRange, Response};
 
 /// Where the content goes.
@@ -28,7 +28,7 @@ pub enum Output {
     Stdout,
 }
 
-/// What to do about the server's SHA-256 of the file.
+/// What to do about the server's digest of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
     /// Check it if the server has one.
@@ -52,6 +52,9 @@ pub struct GetOptions {
     pub resume: bool,
     /// Check the digest.
     pub verify: Verify,
+    /// The only algorithm to accept. Without it BLAKE3 is asked for, and
+    /// SHA-256 taken from servers that do not know it.
+    pub digest: Option<Algorithm>,
     /// A bearer token.
     pub token: Option<String>,
     /// How often and how long to try.
@@ -68,6 +71,7 @@ impl GetOptions {
             connections: 1,
             resume: true,
             verify: Verify::IfOffered,
+            digest: None,
             token: None,
             patience: Patience::default(),
         }
@@ -81,9 +85,9 @@ pub struct GetReport {
     pub size: u64,
     /// Bytes that did not have to be fetched again.
     pub resumed: u64,
-    /// SHA-256 of the file.
-    pub digest: Sha256Digest,
-    /// The server gave the same SHA-256.
+    /// A digest of the file.
+    pub digest: Digest,
+    /// The server gave the same one.
     pub verified: bool,
     /// Connections lost on the way.
     pub retries: u32,
@@ -155,7 +159,7 @@ pub struct Get {
     resumed: u64,
     /// Bytes on their way to the disk.
     writing: u64,
-    expected: Option<Sha256Digest>,
+    expected: Option<Digest>,
     asked_digest: bool,
     attempts: u32,
     retries: u32,
@@ -226,10 +230,45 @@ impl Get {
             outcome: None,
             aborts: Vec::new(),
         };
+        get.hash();
         if let Some(saved) = saved {
             get.go_on_with(saved);
         }
         Ok(get)
+    }
+
+    /// The one to check against among the server's digests.
+    fn pick(&self, digests: &Digests) -> Option<Digest> {
+        match self.options.digest {
+            Some(only) => digests.get(only),
+            None => digests.iter().next(),
+        }
+    }
+
+    /// The algorithm to use before the server has named one.
+    fn algorithm(&self) -> Algorithm {
+        self.options.digest.unwrap_or(Algorithm::Blake3)
+    }
+
+    /// The value of `Want-Repr-Digest`.
+    fn want(&self) -> &'static str {
+        self.options.digest.map_or(WANT_ANY, Algorithm::want)
+    }
+
+    /// Has the sink work out the digest that will be needed: the server's, if
+    /// that is known, or a guess. A wrong guess means that the file is read
+    /// again; a stream cannot be, so there it is both.
+    fn hash(&self) {
+        match self.expected {
+            Some(expected) => self.sink.hash_by(&[expected.algorithm]),
+            None if self.local.is_none()
+                && self.options.digest.is_none()
+                && self.options.verify != Verify::Skip =>
+            {
+                self.sink.hash_by(&Algorithm::ALL);
+            }
+            None => self.sink.hash_by(&[self.algorithm()]),
+        }
     }
 
     /// The sink that content goes to.

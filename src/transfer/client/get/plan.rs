@@ -8,7 +8,7 @@ use crate::transfer::client::progress::Phase;
 use crate::transfer::client::{Action, ClientError, Key};
 use crate::transfer::disk::pool::TaskValue;
 use crate::transfer::http::fields::HeadWriter;
-use crate::transfer::http::{ByteRange, Method, digest};
+use crate::transfer::http::{ByteRange, Method};
 
 impl Get {
     pub(super) fn go_on_with(&mut self, saved: Saved) {
@@ -140,7 +140,7 @@ impl Get {
         } else {
             let head = self
                 .head(Method::Head)
-                .field("Want-Repr-Digest", digest::WANT);
+                .field("Want-Repr-Digest", self.want());
             link.x.request(Method::Head, head.finish());
             link.busy = true;
         }
@@ -227,19 +227,20 @@ impl Get {
             return None;
         }
         self.finishing = true;
-        let (sink, local, expected, size) = (
+        let (sink, local, expected, algorithm, size) = (
             self.sink.clone(),
             self.local.clone(),
             self.expected,
+            self.algorithm(),
             self.done,
         );
         Some(task(move || match local {
-            Some(local) => match local.finish(&sink, size, expected) {
+            Some(local) => match local.finish(&sink, size, expected, algorithm) {
                 Ok(digest) => Ok(TaskValue::Digest(digest)),
                 Err(ClientError::Digest(text)) => Ok(TaskValue::Mismatch(text)),
                 Err(e) => Err(e.to_string()),
             },
-            None => match sink.digest(size) {
+            None => match sink.digest(size, expected.map_or(algorithm, |e| e.algorithm)) {
                 Ok(digest) if expected.is_none_or(|e| e == digest) => Ok(TaskValue::Digest(digest)),
                 Ok(_) => Ok(TaskValue::Mismatch(
                     "it has been written to standard output".into(),

@@ -21,7 +21,9 @@ impl<B: Block> Put<B> {
             Ok(Event::More(n)) => n,
             Ok(Event::Head(n, response)) => {
                 if response.status == Status::CONTINUE {
-                    link.proceed = true;
+                    if !std::mem::replace(&mut link.proceed, true) {
+                        self.start_hashing(response.wants_digest);
+                    }
                 } else if !response.status.is_interim() {
                     link.final_response = Some(*response);
                     if link.x.is_done() {
@@ -87,8 +89,8 @@ impl<B: Block> Put<B> {
             let text = format!("the server answered {status} before it had the file");
             return self.fail(ClientError::Protocol(text));
         }
-        if let (Some(ours), Some(theirs)) = (self.digest, response.repr_digest)
-            && ours != theirs
+        if let Some(ours) = self.digest
+            && response.repr_digest.contradict(&ours)
         {
             let text = "the server has stored something else than was sent".to_owned();
             return self.fail(ClientError::Digest(text));
@@ -97,7 +99,9 @@ impl<B: Block> Put<B> {
             size: self.size.unwrap_or(link.read),
             created: status == Status::CREATED,
             digest: self.digest,
-            verified: self.digest.is_some() && self.digest == response.repr_digest,
+            verified: self
+                .digest
+                .is_some_and(|ours| response.repr_digest.get(ours.algorithm) == Some(ours)),
             retries: self.retries,
         }));
     }
@@ -203,7 +207,7 @@ impl<B: Block> Put<B> {
         {
             link.proceed = true; // RFC 9110 section 10.1.1: not to wait for ever
             link.x.active = now;
-            return;
+            return self.start_hashing(None);
         }
         if self.options.source == Source::Stdin
             && matches!(link.out.front(), Some(Out::Pending(_)) | None)

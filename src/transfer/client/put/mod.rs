@@ -14,9 +14,10 @@ use crate::time::Instant;
 use crate::transfer::client::exchange::Exchange;
 use crate::transfer::client::progress::{Phase, Progress};
 use crate::transfer::client::{Action, ClientError, Key, Patience, Url};
+use crate::transfer::disk::cache::DigestCache;
 use crate::transfer::disk::pool::TaskValue;
 use crate::transfer::disk::{Block, Op, OpenFile};
-use crate::transfer::http::digest::{self, Sha256Digest};
+use crate::transfer::http::digest::{Algorithm, Digest, WANT_ANY};
 use crate::transfer::http::fields::HeadWriter;
 use crate::transfer::http::{Method, Response, chunk_out};
 use crate::transfer::serve::{Front, ReadWish};
@@ -30,7 +31,7 @@ pub enum Source {
     Stdin,
 }
 
-/// How the server is told the content's SHA-256, which it checks before the
+/// How the server is told the content's digest, which it checks before the
 /// file becomes visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Announce {
@@ -52,8 +53,11 @@ pub struct PutOptions {
     pub url: Url,
     /// What.
     pub source: Source,
-    /// The digest.
+    /// Where the digest goes.
     pub announce: Announce,
+    /// The algorithm. Without it a digest in the head is SHA-256, one in a
+    /// trailer BLAKE3 if the server says that it knows that.
+    pub digest: Option<Algorithm>,
     /// A bearer token.
     pub token: Option<String>,
     /// How often and how long to try.
@@ -68,6 +72,7 @@ impl PutOptions {
             url,
             source,
             announce: Announce::Auto,
+            digest: None,
             token: None,
             patience: Patience::default(),
         }
@@ -81,8 +86,8 @@ pub struct PutReport {
     pub size: u64,
     /// There was no such file before.
     pub created: bool,
-    /// Their SHA-256, if it was worked out.
-    pub digest: Option<Sha256Digest>,
+    /// Their digest, if it was worked out.
+    pub digest: Option<Digest>,
     /// The server has worked out the same.
     pub verified: bool,
     /// Connections lost on the way.
@@ -130,7 +135,7 @@ pub struct Put<B> {
     file: Arc<OpenFile>,
     size: Option<u64>,
     chunked: bool,
-    digest: Option<Sha256Digest>,
+    digest: Option<Digest>,
     hashing: Option<bool>,
     link: Option<Link<B>>,
     /// Distinguishes reads of one attempt from those of the next.
@@ -189,11 +194,6 @@ impl<B: Block> Put<B> {
         if let Some(size) = size {
             progress.set_total(size);
         }
-        let file = if hash_first || options.announce == Announce::Never {
-            file
-        } else {
-            file.hashing()
-        };
         Ok(Self {
             chunked: trailer || size.is_none(),
             options,
@@ -232,9 +232,9 @@ impl<B: Block> Put<B> {
             Some(false) => {
                 self.hashing = Some(true);
                 self.progress.enter(Phase::Hashing);
-                let file = self.file.clone();
+                let (file, algorithm) = (self.file.clone(), self.algorithm(None));
                 return Some(Action::Disk(Op::Task(Box::new(move || {
-                    match file.digest(&crate::transfer::disk::cache::DigestCache::default()) {
+                    match file.digest(&DigestCache::default(), algorithm) {
                         Ok(digest) => Ok(TaskValue::Digest(digest)),
                         Err(e) => Err(format!("cannot read the file: {e}")),
                     }
@@ -252,6 +252,7 @@ impl<B: Block> Put<B> {
         x.request(Method::Put, self.head());
         let mut out = VecDeque::new();
         if self.chunked && self.size == Some(0) {
+            self.start_hashing(None);
             self.digest = self.file.hashed();
             out.push_back(Out::Bytes(chunk_out::end(true, self.digest.as_ref()), 0));
         }
@@ -267,6 +268,25 @@ impl<B: Block> Put<B> {
             text: Vec::new(),
         });
         Some(Action::Connect(KEY))
+    }
+
+    /// The algorithm to use for a server that wants `wanted`.
+    fn algorithm(&self, wanted: Option<Algorithm>) -> Algorithm {
+        let fallback = wanted.unwrap_or(Algorithm::Sha256);
+        self.options.digest.unwrap_or(fallback)
+    }
+
+    /// Has what will be read worked out for the trailer, if there is to be one.
+    /// Comes before anything of this attempt is read.
+    fn start_hashing(&mut self, wanted: Option<Algorithm>) {
+        if !self.chunked || self.options.announce == Announce::Never {
+            return;
+        }
+        let algorithm = self.algorithm(wanted);
+        match self.file.again() {
+            Ok(file) => self.file = Arc::new(file.hashing(algorithm)),
+            Err(e) => self.fail(ClientError::Local(format!("cannot read the file: {e}"))),
+        }
     }
 
     fn head(&self) -> Vec<u8> {
@@ -286,11 +306,13 @@ impl<B: Block> Put<B> {
                 head.add("Transfer-Encoding", "chunked");
                 if self.options.announce != Announce::Never {
                     head.add("Trailer", "Repr-Digest");
+                    let want = self.options.digest.map_or(WANT_ANY, Algorithm::want);
+                    head.add("Want-Repr-Digest", want);
                 }
             }
         }
         if let Some(digest) = &self.digest {
-            head.add("Repr-Digest", &digest::format(digest));
+            head.add("Repr-Digest", &digest.to_string());
         }
         if self.size != Some(0) {
             head.add("Expect", "100-continue");

@@ -85,7 +85,9 @@ impl<B: Block> Put<B> {
         let link = self
             .link
             .as_ref()
-            .filter(|l| l.x.connected && !l.ended && l.final_response.is_none())?;
+            .filter(|l| l.x.connected && !l.ended && l.final_response.is_none())
+            // Until then it is not known how to hash it.
+            .filter(|l| l.proceed || !self.chunked)?;
         // How much comes from a stream is known when it has come.
         if link.blocks >= if self.size.is_some() { READ_AHEAD } else { 1 } {
             return None;

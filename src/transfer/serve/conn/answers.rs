@@ -30,12 +30,15 @@ impl<B: Block> ServerConn<B> {
                 }
             }
             Outcome::Digest(result) => {
-                if let State::Digesting(request, file) =
+                if let State::Digesting(request, file, mut digests) =
                     std::mem::replace(&mut self.state, State::Closed)
                 {
                     // A wish, not a condition: without it the file is sent.
+                    if let Ok(digest) = result {
+                        digests.insert(digest);
+                    }
                     let keep = self.keep_alive;
-                    let reply = reply::file(&self.policy, &request, &file, result.ok(), now, keep);
+                    let reply = reply::file(&self.policy, &request, &file, digests, now, keep);
                     self.respond(now, reply);
                 }
             }
@@ -70,21 +73,23 @@ impl<B: Block> ServerConn<B> {
         };
         let method = request.method;
         match result {
-            Ok(Found::File(file, sum)) => {
+            Ok(Found::File(file, digests)) => {
                 let file = Arc::new(file);
                 let wanted = request
                     .want_repr_digest
                     .as_deref()
-                    .is_some_and(digest::wanted);
-                if sum.is_none() && wanted {
+                    .and_then(digest::wanted)
+                    .filter(|&algorithm| digests.get(algorithm).is_none());
+                if let Some(algorithm) = wanted {
                     let op = Op::Digest {
                         root: self.policy.root.clone(),
                         file: file.clone(),
+                        algorithm,
                     };
-                    self.wait(State::Digesting(request, file), op);
+                    self.wait(State::Digesting(request, file, digests), op);
                 } else {
-                    let reply =
-                        reply::file(&self.policy, &request, &file, sum, now, self.keep_alive);
+                    let keep = self.keep_alive;
+                    let reply = reply::file(&self.policy, &request, &file, digests, now, keep);
                     self.respond(now, reply);
                 }
             }
@@ -123,7 +128,7 @@ impl<B: Block> ServerConn<B> {
             Ok(upload) => {
                 if request.expect_continue && request.framing != Framing::Length(0) {
                     self.out.push_back(Out::Bytes {
-                        data: reply::proceed(now),
+                        data: reply::proceed(upload.algorithm(), now),
                         sent: 0,
                     });
                 }

@@ -12,7 +12,7 @@ use super::reply::{self, Part};
 use super::{Now, Policy, Tally};
 use crate::time::Instant;
 use crate::transfer::disk::{Block, Op, OpenFile, Upload};
-use crate::transfer::http::digest::{self, Sha256Digest};
+use crate::transfer::http::digest::{self, Digest, Digests};
 use crate::transfer::http::target::Target;
 use crate::transfer::http::{
     Body, BodyError, Framing, HeadBuffer, HeadError, Method, Refusal, Request, Status, fields,
@@ -81,7 +81,7 @@ enum Out<B> {
 struct Receiving {
     upload: Arc<Upload>,
     body: Body,
-    expected: Vec<Sha256Digest>,
+    expected: Vec<Digest>,
     received: u64,
     written: u64,
 }
@@ -91,8 +91,8 @@ enum State {
     Head,
     /// The disk has the path.
     Lookup(Box<Request>),
-    /// The disk works out a digest.
-    Digesting(Box<Request>, Arc<OpenFile>),
+    /// The disk works out a digest, beside those that are known.
+    Digesting(Box<Request>, Arc<OpenFile>, Digests),
     /// The disk lists a directory; as JSON if set.
     Listing(Method, bool),
     /// The disk prepares an upload.
@@ -393,9 +393,9 @@ impl<B: Block> ServerConn<B> {
         if !receiving.body.is_done() || receiving.written < receiving.received {
             return;
         }
-        match receiving.body.trailer_digest() {
-            Ok(digest) => {
-                receiving.expected.extend(digest);
+        match receiving.body.trailer_digests() {
+            Ok(digests) => {
+                receiving.expected.extend(digests.iter());
                 let op = Op::Commit {
                     upload: receiving.upload.clone(),
                     size: receiving.received,
@@ -417,16 +417,16 @@ impl<B: Block> ServerConn<B> {
     }
 }
 
-fn expected_digests(request: &Request) -> Result<Vec<Sha256Digest>, Refusal> {
+fn expected_digests(request: &Request) -> Result<Vec<Digest>, Refusal> {
     let mut digests = Vec::new();
     // Without a content coding, content and representation are the same.
     for field in [&request.repr_digest, &request.content_digest]
         .into_iter()
         .flatten()
     {
-        let digest = digest::parse(field)
+        let found = digest::parse(field)
             .map_err(|_| Refusal::new(Status::BAD_REQUEST, "a digest field is malformed"))?;
-        digests.extend(digest);
+        digests.extend(found.iter());
     }
     Ok(digests)
 }

@@ -7,7 +7,7 @@ fn whole_files() {
     let mut s = Server::new();
     let (r, body) = s.get("/a.txt", "");
     assert_eq!((r.status.code(), &body[..]), (200, &b"hello, world"[..]));
-    assert_eq!(r.repr_digest, Some(Sha256::digest("hello, world").into()));
+    assert_eq!(r.repr_digest, sha256("hello, world".as_bytes()).into());
     assert!(r.accepts_ranges && r.keep_alive && r.etag.is_some() && r.last_modified.is_some());
     let (r, body) = s.get("/big", "");
     assert_eq!((r.status.code(), body), (200, big()));
@@ -39,15 +39,37 @@ fn a_file_from_the_future_is_dated_no_later_than_now() {
 #[test]
 fn head_and_options() {
     let mut s = Server::new();
+    // Old enough for its digests to be remembered.
+    let file = fs::File::options()
+        .write(true)
+        .open(s.dir.path().join("big"));
+    let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    file.unwrap().set_modified(long_ago).unwrap();
     s.feed(b"HEAD /big HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1\r\n\r\n");
     let (r, _) = s.responses(Method::Head).pop().unwrap();
     assert_eq!(
         (r.status.code(), r.content_length, r.repr_digest),
-        (200, Some(100_000), None)
+        (200, Some(100_000), Digests::default())
     );
     s.feed(b"HEAD /big HTTP/1.1\r\nHost: x\r\nWant-Repr-Digest: sha-256=5\r\n\r\n");
     let (r, _) = s.responses(Method::Head).pop().unwrap();
-    assert_eq!(r.repr_digest, Some(Sha256::digest(big()).into()));
+    assert_eq!(r.repr_digest, sha256(&big()).into());
+    // What is known is told, what is wanted is worked out beside it.
+    for (want, blake3) in [
+        ("", false),
+        ("blake3=3, sha-256=2", true),
+        ("crc32c=3", true),
+    ] {
+        s.feed(
+            format!("HEAD /big HTTP/1.1\r\nHost: x\r\nWant-Repr-Digest: {want}\r\n\r\n").as_bytes(),
+        );
+        let (r, _) = s.responses(Method::Head).pop().unwrap();
+        let mut known = Digests::from(sha256(&big()));
+        if blake3 {
+            known.insert(Digest::blake3(blake3::hash(&big())));
+        }
+        assert_eq!(r.repr_digest, known, "{want}");
+    }
     for head in [
         "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
         "OPTIONS /a HTTP/1.1\r\nHost: x\r\n\r\n",

@@ -7,9 +7,9 @@ mod uploads;
 
 use super::*;
 use crate::transfer::disk::Outcome;
-use crate::transfer::http::{Method, Response, digest, response};
+use crate::transfer::http::digest::{Algorithm, Digest, Digests};
+use crate::transfer::http::{Method, Response, response};
 use proptest::prelude::*;
-use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
@@ -27,6 +27,10 @@ struct Server {
     closed: Option<Close>,
     /// The peer takes nothing.
     stuck: bool,
+}
+
+fn sha256(content: &[u8]) -> Digest {
+    Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(content))
 }
 
 fn policy(dir: &TempDir) -> Policy {
