@@ -29,6 +29,9 @@ const AHEAD: usize = 4;
 /// Connections about to send whose timers are loaded before the first is looked
 /// at.
 const SOON: usize = 64;
+/// Connections that send in a turn of which their frames go first, and the rest
+/// of the work for them comes behind.
+const FEW: usize = 4;
 /// Frames taken from other engines in a turn.
 const HANDED: usize = 64;
 /// How soon to look again when the transmit ring is full.
@@ -93,6 +96,8 @@ pub struct Engine<L, A: Application> {
     parts: Vec<Packet>,
     pub(super) tx: VecDeque<TxDesc>,
     due: Vec<u32>,
+    /// Connections that have sent what they had, and for which not all is done.
+    sent: Vec<u32>,
     /// Connections whose deadlines may have changed, and those.
     to_arm: Vec<(u32, Option<Instant>)>,
     pub(super) life: Life,
@@ -138,6 +143,7 @@ impl<L: Link, A: Application> Engine<L, A> {
             parts: Vec::new(),
             tx: VecDeque::with_capacity(config.tx_queue),
             due: Vec::new(),
+            sent: Vec::with_capacity(FEW),
             to_arm: Vec::new(),
             life: Life::New,
             config,
@@ -425,23 +431,51 @@ impl<L: Link, A: Application> Engine<L, A> {
 
     /// Gathers what is to be sent and gives it to the link.
     pub(super) fn send(&mut self, now: Instant) {
-        let core = &mut self.core;
-        for index in core.stack.queued().take(SOON) {
+        let stack = &self.core.stack;
+        for index in stack.queued().take(SOON) {
             self.wheel.prefetch(index);
         }
+        // Somebody may wait for a few; of many, each would only wait for what is
+        // done again for the others.
+        let hurry = stack.queued().len() <= FEW;
         while self.tx.len() < self.config.tx_queue
-            && let Some(index) = core.stack.poll_output()
+            && let Some(index) = self.core.stack.poll_output()
         {
-            let budget = BURST.min(self.config.tx_queue - self.tx.len());
-            let left = core
-                .stack
-                .transmit(now, &mut core.pool, index, budget, &mut self.tx);
-            match left {
-                Left::More => {}
-                Left::Gone => self.wheel.cancel(index),
-                Left::Idle(next) => self.to_arm.push((index, next)),
-            }
+            self.send_of(now, index, hurry);
         }
+        // Called with an empty queue as well: completions are taken.
+        self.link.transmit(now, &mut self.core.pool, &mut self.tx);
+        let waiting = self.tx.len();
+        self.send_rest(now);
+        if self.tx.len() > waiting {
+            self.link.transmit(now, &mut self.core.pool, &mut self.tx);
+        }
+        // Timers can wait, the peer does not have to.
+        for (index, next) in self.to_arm.drain(..) {
+            arm(&mut self.core.stack, &mut self.wheel, index, next);
+        }
+    }
+
+    /// Gathers what the connection at `index` has to send.
+    #[inline]
+    fn send_of(&mut self, now: Instant, index: u32, hurry: bool) {
+        let (stack, pool) = (&mut self.core.stack, &mut self.core.pool);
+        let budget = BURST.min(self.config.tx_queue.saturating_sub(self.tx.len()));
+        match stack.transmit(now, pool, index, budget, &mut self.tx, hurry) {
+            Left::More => {}
+            Left::Sent => self.sent.push(index),
+            Left::Gone => self.wheel.cancel(index),
+            Left::Idle(next) => self.to_arm.push((index, next)),
+        }
+    }
+
+    /// What nobody waits for: the end of the work for connections that have
+    /// sent all they had, and what the interface itself sends.
+    fn send_rest(&mut self, now: Instant) {
+        while let Some(index) = self.sent.pop() {
+            self.send_of(now, index, false);
+        }
+        let core = &mut self.core;
         // Nor is anything announced by who only waits for its frames.
         while self.tx.len() < self.config.tx_queue
             && !self.life.is_reclaiming()
@@ -454,12 +488,6 @@ impl<L: Link, A: Application> Engine<L, A> {
             if let Some(feed) = &self.feed {
                 feed.request(request);
             }
-        }
-        // Called with an empty queue as well: completions are taken.
-        self.link.transmit(now, &mut core.pool, &mut self.tx);
-        // Timers can wait, the peer does not have to.
-        for (index, next) in self.to_arm.drain(..) {
-            arm(&mut core.stack, &mut self.wheel, index, next);
         }
     }
 

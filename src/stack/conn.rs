@@ -301,6 +301,12 @@ impl Conn {
 
     #[inline]
     #[must_use]
+    pub fn has_unsent(&self) -> bool {
+        each!(self, c => c.has_unsent())
+    }
+
+    #[inline]
+    #[must_use]
     pub fn has_room_to_tell(&self) -> bool {
         each!(self, c => c.has_room_to_tell())
     }

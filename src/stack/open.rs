@@ -262,56 +262,77 @@ impl Stack {
     fn poll_event_of(&mut self, index: u32) -> Option<Tell> {
         loop {
             let slot = self.flows.at_mut(index)?;
-            let (phase, transport, peer) = (slot.phase, slot.conn.transport(), slot.tuple.remote());
+            let phase = slot.phase;
             let event = match slot.failed {
                 Some(_) if phase == Phase::Over => return None,
                 Some(reason) => Event::Closed(reason),
                 None => slot.conn.poll_event()?,
             };
-            match (event, phase) {
-                (Event::Connected, Phase::Connecting) => {
-                    slot.phase = Phase::Open;
-                    match transport {
-                        Transport::Tcp => self.counters.connected += 1,
-                        Transport::Utp => self.utp.counters.connected += 1,
-                    }
-                    return Some(Tell::Connected);
-                }
-                (Event::Connected, Phase::Accepting { listener }) => {
-                    slot.phase = Phase::Open;
-                    let tell = Tell::Accept {
-                        peer,
-                        local: slot.tuple.local(),
-                    };
-                    self.listeners.ended(listener, peer.ip());
-                    match transport {
-                        Transport::Tcp => self.counters.accepted += 1,
-                        Transport::Utp => self.utp.counters.accepted += 1,
-                    }
-                    return Some(tell);
-                }
-                (Event::Closed(reason), _) => {
-                    slot.phase = Phase::Over;
-                    let lingers = slot.conn.is_lingering();
-                    if let Phase::Accepting { listener } = phase {
-                        self.listeners.ended(listener, peer.ip());
-                    }
-                    self.count_end(transport, reason);
-                    // Whatever is left to be sent goes, then the slot.
-                    self.touch(index);
-                    if lingers {
-                        self.note_time_wait(index);
-                    }
-                    if matches!(phase, Phase::Connecting | Phase::Open) {
-                        return Some(Tell::Closed(reason));
-                    }
-                }
-                (Event::Readable, Phase::Open) => return Some(Tell::Readable),
-                (Event::Writable, Phase::Open) => return Some(Tell::Writable),
-                (Event::PeerClosed, Phase::Open) => return Some(Tell::PeerClosed),
-                _ => {}
+            let told = match event {
+                Event::Connected => self.established(index),
+                Event::Closed(reason) => self.ended(index, reason),
+                // The application does not have it.
+                _ if phase != Phase::Open => None,
+                Event::Readable => Some(Tell::Readable),
+                Event::Writable => Some(Tell::Writable),
+                Event::PeerClosed => Some(Tell::PeerClosed),
+            };
+            if told.is_some() {
+                return told;
             }
         }
+    }
+
+    /// The handshake of the connection at `index` is over: what the application
+    /// is told.
+    #[inline(never)]
+    fn established(&mut self, index: u32) -> Option<Tell> {
+        let slot = self.flows.at_mut(index)?;
+        let (phase, transport, tuple) = (slot.phase, slot.conn.transport(), slot.tuple);
+        let (tell, tcp, utp) = match phase {
+            Phase::Connecting => (
+                Tell::Connected,
+                &mut self.counters.connected,
+                &mut self.utp.counters.connected,
+            ),
+            Phase::Accepting { listener } => {
+                self.listeners.ended(listener, tuple.remote);
+                let tell = Tell::Accept {
+                    peer: tuple.remote(),
+                    local: tuple.local(),
+                };
+                (
+                    tell,
+                    &mut self.counters.accepted,
+                    &mut self.utp.counters.accepted,
+                )
+            }
+            Phase::Open | Phase::Over => return None,
+        };
+        slot.phase = Phase::Open;
+        match transport {
+            Transport::Tcp => *tcp += 1,
+            Transport::Utp => *utp += 1,
+        }
+        Some(tell)
+    }
+
+    /// The connection at `index` is over: what the application is told.
+    #[inline(never)]
+    fn ended(&mut self, index: u32, reason: Reason) -> Option<Tell> {
+        let slot = self.flows.at_mut(index)?;
+        let phase = std::mem::replace(&mut slot.phase, Phase::Over);
+        let (transport, lingers) = (slot.conn.transport(), slot.conn.is_lingering());
+        if let Phase::Accepting { listener } = phase {
+            self.listeners.ended(listener, slot.tuple.remote);
+        }
+        self.count_end(transport, reason);
+        // Whatever is left to be sent goes, then the slot.
+        self.touch(index);
+        if lingers {
+            self.note_time_wait(index);
+        }
+        matches!(phase, Phase::Connecting | Phase::Open).then_some(Tell::Closed(reason))
     }
 
     /// Ends a connection without telling the application.

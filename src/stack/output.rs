@@ -19,6 +19,9 @@ const LOST_ROUTE_RETRY: Duration = Duration::from_millis(500);
 pub enum Left {
     /// The connection has more to send.
     More,
+    /// What the connection had is sent; what is to be done behind that has not
+    /// been: [`Stack::transmit`] is to be called for it again.
+    Sent,
     /// It has nothing to send now; its next deadline is this.
     Idle(Option<Instant>),
     /// It is forgotten.
@@ -35,7 +38,7 @@ impl Stack {
 
     /// The connections that [`poll_output`](Self::poll_output) is going to answer.
     #[inline]
-    pub fn queued(&self) -> impl Iterator<Item = u32> + '_ {
+    pub fn queued(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
         self.output.iter().copied()
     }
 
@@ -59,7 +62,8 @@ impl Stack {
     }
 
     /// Appends up to `budget` segments of the connection at `index` to `tx`.
-    /// One with more to send goes to the end of the queue.
+    /// One with more to send goes to the end of the queue. With `hurry` what it
+    /// has goes before the rest of the work for it is done.
     #[inline]
     pub fn transmit(
         &mut self,
@@ -68,6 +72,7 @@ impl Stack {
         index: u32,
         budget: usize,
         tx: &mut VecDeque<TxDesc>,
+        hurry: bool,
     ) -> Left {
         self.look_up_route(now, index);
         let Some(slot) = self.flows.at_mut(index) else {
@@ -84,7 +89,12 @@ impl Stack {
                 }
                 left -= 1;
                 match slot.conn.poll_transmit(now, pool, &route.template) {
-                    Some(desc) => tx.push_back(desc),
+                    Some(desc) => {
+                        tx.push_back(desc);
+                        if hurry && !slot.conn.has_unsent() {
+                            return Left::Sent;
+                        }
+                    }
                     None => return self.sent_all(now, pool, index),
                 }
             }

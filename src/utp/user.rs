@@ -214,6 +214,13 @@ impl Connection {
         }
     }
 
+    /// Whether anything waits to be sent for the first time.
+    #[inline]
+    #[must_use]
+    pub fn has_unsent(&self) -> bool {
+        self.snd.has_unsent()
+    }
+
     /// Whether the application is to be told of room: sending what had not been
     /// sent makes some, too.
     #[inline]

@@ -15,6 +15,8 @@ pub struct Sum(u32); // at most 0xffff
 /// Bytes an inner loop takes at a time.
 const CHUNK: usize = 32;
 const LANES: usize = CHUNK / 4;
+/// Below so many bytes whole words are added one by one.
+const SHORT: usize = 4 * CHUNK;
 /// Chunks after which the 32-bit lanes are emptied: each takes at most 0xffff
 /// from each chunk in either half, so 65,536 would still be safe.
 const BLOCK: usize = 2048;
@@ -37,8 +39,25 @@ fn native_sum(bytes: &[u8]) -> u64 {
     if let Some(sum) = wide::sum(bytes) {
         return sum;
     }
+    if bytes.len() < SHORT {
+        return sum_short(bytes);
+    }
     let (chunks, tail) = bytes.as_chunks::<CHUNK>();
     sum_words(tail) + chunks.chunks(BLOCK).map(sum_chunks).sum::<u64>()
+}
+
+/// Less than [`SHORT`]: headers, and small messages. Gathering lanes would take
+/// longer than this.
+#[inline]
+fn sum_short(bytes: &[u8]) -> u64 {
+    let (words, tail) = bytes.as_chunks::<8>();
+    let mut sum = 0u64;
+    for word in words {
+        // What is carried out of the word goes back in at its other end.
+        let (wrapped, carry) = sum.overflowing_add(u64::from_ne_bytes(*word));
+        sum = wrapped + u64::from(carry);
+    }
+    (sum & 0xffff_ffff) + (sum >> 32) + sum_words(tail)
 }
 
 /// What is less than a chunk.
