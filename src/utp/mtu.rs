@@ -141,8 +141,10 @@ impl Mtu {
         self.probe = None;
     }
 
-    /// The path takes no more than `most`; whether packets become smaller.
+    /// The path takes no more than `most`; whether packets become smaller. What
+    /// was said before stands.
     pub fn limit(&mut self, most: u16) -> bool {
+        let most = most.min(self.most);
         self.most = most;
         self.base = self.base.min(most);
         self.too_large = self.too_large.min(most.saturating_add(1));
@@ -190,6 +192,19 @@ mod tests {
         }
     }
 
+    /// A probe that is out while limits come, first low, then higher.
+    #[test]
+    fn a_probe_between_two_limits_proves_nothing() {
+        let mut mtu = Mtu::new(528, 1452, true);
+        mtu.sent(SeqNr(7), 1452);
+        mtu.lost(SeqNr(7));
+        mtu.sent(SeqNr(8), 700);
+        mtu.limit(600);
+        mtu.limit(1000);
+        assert!(!mtu.arrived(SeqNr(8), true));
+        assert_eq!((mtu.size(), mtu.next()), (528, Some(600)));
+    }
+
     #[test]
     fn what_proves_nothing_changes_nothing() {
         let mut mtu = Mtu::new(528, 1452, true);
@@ -207,6 +222,8 @@ mod tests {
             mtu.lost(SeqNr(10)),
             "it was a probe, and is no sign of congestion"
         );
+        mtu.limit(1200);
+        assert_eq!(mtu.most(), 900, "it was limited before");
         assert_eq!(Mtu::new(528, 1452, false).next(), None, "left out");
         assert_eq!(Mtu::new(528, 300, true).size(), 300);
     }

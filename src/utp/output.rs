@@ -79,9 +79,10 @@ impl Connection {
             return Some(desc);
         }
         if self.pending.keepalive {
-            // As libutp: an acknowledgement of what was acknowledged before.
+            // As libutp: an acknowledgement of what was acknowledged before. A
+            // report would be of other packets, beside that number.
             self.rcv.nxt = self.rcv.nxt.minus(1);
-            let desc = self.emit_bare(now, pool, t, Kind::State, self.snd.nxt());
+            let desc = self.emit(now, pool, t, Kind::State, self.snd.nxt(), false);
             self.rcv.nxt = self.rcv.nxt.plus(1);
             self.pending.keepalive = desc.is_none();
             self.counters.keepalives += u64::from(desc.is_some());
@@ -437,7 +438,8 @@ impl Connection {
         }
     }
 
-    /// A packet without payload, in the spare frame or a fresh one.
+    /// A packet without payload that acknowledges everything, if one of its
+    /// kind does.
     fn emit_bare(
         &mut self,
         now: Instant,
@@ -446,12 +448,30 @@ impl Connection {
         kind: Kind,
         seq: SeqNr,
     ) -> Option<TxDesc> {
+        let reports = matches!(kind, Kind::State | Kind::Fin);
+        let desc = self.emit(now, pool, t, kind, seq, reports)?;
+        if reports {
+            self.acknowledged();
+        }
+        Some(desc)
+    }
+
+    /// A packet without payload, in the spare frame or a fresh one.
+    fn emit(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        t: &Template,
+        kind: Kind,
+        seq: SeqNr,
+        reports: bool,
+    ) -> Option<TxDesc> {
         let Some(mut packet) = self.spare.take().or_else(|| pool.alloc()) else {
             self.timers.set(Timer::Retry, now + RETRY);
             return None;
         };
         let mut bits = [0; MAX_SACK];
-        let n = if matches!(kind, Kind::State | Kind::Fin) && self.rcv.has_sack() {
+        let n = if reports && self.rcv.has_sack() {
             self.rcv.sack(&mut bits)
         } else {
             0
@@ -464,9 +484,6 @@ impl Connection {
         let header = self.header(now, kind, seq);
         let ident = self.next_ident();
         write_bare(&mut packet, pool, t, self.ports, &header, extensions, ident);
-        if matches!(kind, Kind::State | Kind::Fin) {
-            self.acknowledged();
-        }
         Some(pool.transmit(packet))
     }
 

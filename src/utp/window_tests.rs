@@ -262,6 +262,29 @@ fn keepalives_go_out_in_the_form_of_libutp() {
     p.finish();
 }
 
+/// A keepalive acknowledges a packet less than has come: a report beside it
+/// would call the missing one received.
+#[test]
+fn keepalives_report_nothing() {
+    let config = Config {
+        keepalive: Some(Duration::from_secs(20)),
+        ..Config::default()
+    };
+    let mut p = Pair::connected(config, Config::default());
+    let h = p.as_b(Kind::Data);
+    let seq = h.seq.plus(1);
+    p.inject_a(Header { seq, ..h }, &[], b"early");
+    p.run(Duration::from_secs(1));
+    let before = p.a.log.len();
+    p.filter = |_, _| false;
+    p.run(Duration::from_secs(20));
+    let sent: Vec<_> = p.a.log[before..].iter().map(|l| l.1).collect();
+    assert_eq!(sent.len(), 1);
+    assert_eq!((sent[0].ack, sent[0].sack.len()), (h.seq.minus(2), 0));
+    assert_eq!(p.a.c().counters().keepalives, 1);
+    p.finish();
+}
+
 /// Where the peer answers them, as this one does, they may find it gone.
 #[test]
 fn keepalives_may_fail_a_connection() {

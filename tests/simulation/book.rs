@@ -101,7 +101,10 @@ impl Book {
         let entry = &mut self.entries[dialog];
         (entry.opened, entry.local) = (Some(now), Some(local));
         self.end(now, dialog, 0);
-        self.ports.entry(local).or_default().push(dialog);
+        // Over uTP the port that it came to tells.
+        if !self.plan.dialogs[dialog].utp {
+            self.ports.entry(local).or_default().push(dialog);
+        }
     }
 
     /// The dialog that a server's new connection belongs to. A server that
@@ -178,7 +181,12 @@ impl Book {
     fn judge_one(&self, dialog: usize, handshakes: &Handshakes) -> Result<(), String> {
         let d = self.dialog(dialog);
         let hosts = [d.client, d.server];
-        let (pristine, harsh) = (self.plan.is_pristine(hosts), self.plan.is_harsh(hosts));
+        let pristine = self.plan.is_pristine(hosts);
+        let harsh = if d.utp {
+            self.plan.is_harsh_for_utp(hosts)
+        } else {
+            self.plan.is_harsh(hosts)
+        };
         let e = &self.entries[dialog];
         let stopped = self.plan.stop_after.is_some();
         // Two that open to each other may miss each other.
@@ -208,12 +216,17 @@ impl Book {
                     Reason::Reset => peer.gone.is_some() || !peer.established || stopped,
                     Reason::TimedOut => {
                         let before = peer.gone.is_some_and(|(r, _)| r != Reason::Finished);
-                        if !end.established && !missed && !stopped {
+                        if d.utp && (self.is_unheard(dialog, me) || !end.established) {
+                            // Over uTP a listener refuses in silence.
+                            let all_heard = end.established;
+                            all_heard || !pristine || self.is_full(dialog)
+                        } else if !end.established && !missed && !stopped {
                             self.excused(dialog, gone, handshakes)
                                 .map_err(|why| format!("the handshake timed out: {why}"))?;
                             continue;
+                        } else {
+                            harsh || before || stopped
                         }
-                        harsh || before || stopped
                     }
                     Reason::Unreachable => !pristine || stopped,
                     // Nobody listens.
@@ -224,6 +237,22 @@ impl Book {
             }
         }
         Ok(())
+    }
+
+    /// Whether an end that gave up has said and heard all, and was heard, so
+    /// that the last acknowledgements alone can have been lost while its peer
+    /// still lingered.
+    fn is_unheard(&self, dialog: usize, me: usize) -> bool {
+        let ends = &self.entries[dialog].ends;
+        let (end, peer) = (&ends[me], &ends[1 - me]);
+        let finished = peer.gone.is_some_and(|(r, _)| r == Reason::Finished);
+        finished && end.shut && end.eof && peer.eof && peer.heard == end.said
+    }
+
+    /// Whether a server may have no place for one connection more.
+    fn is_full(&self, dialog: usize) -> bool {
+        let server = &self.plan.hosts[self.dialog(dialog).server];
+        server.backlog < 64 || server.max_flows < 64
     }
 
     /// A handshake that timed out must have met with nothing but bad luck.

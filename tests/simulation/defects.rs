@@ -11,7 +11,10 @@ pub const ALL: [(&str, (Sabotage, &[&str])); 11] = [
     ("a_shrunk_window", (Sabotage::ShrunkWindow, &["shrink"])),
     (
         "an_ack_too_far",
-        (Sabotage::AckTooFar, &["only what was sent"]),
+        (
+            Sabotage::AckTooFar,
+            &["only what was sent", "acknowledges the SYN"],
+        ),
     ),
     (
         "a_silent_hole",
@@ -88,7 +91,7 @@ pub fn is_found((defect, says): (Sabotage, &[&str])) -> Result<(), String> {
 }
 
 /// What has to happen in some world or other, or the worlds have become tame.
-const CORNERS: [&str; 25] = [
+const CORNERS: [&str; 34] = [
     "accepted",
     "challenge_acks",
     "cookies_accepted",
@@ -113,6 +116,15 @@ const CORNERS: [&str; 25] = [
     "tcp_port_closed",
     "timed_out",
     "timeouts",
+    "utp_accepted",
+    "utp_fast_retransmits",
+    "utp_keepalives",
+    "utp_mtu_probes",
+    "utp_out_of_order",
+    "utp_resets_received",
+    "utp_resets_sent",
+    "utp_timeouts",
+    "utp_window_probes",
     "window_probes",
 ];
 

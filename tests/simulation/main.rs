@@ -17,11 +17,13 @@
 mod app;
 mod book;
 mod content;
+mod datagram;
 mod defects;
 mod handshake;
 mod line;
 mod network;
 mod nic;
+mod numbers;
 mod observer;
 mod packet;
 mod plan;

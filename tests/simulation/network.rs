@@ -8,12 +8,14 @@ use std::time::Duration;
 use fullbore::frame::{PACKET_START, Packet, Pool};
 use fullbore::time::Instant;
 
+use crate::datagram::{self, Datagram};
 use crate::handshake::{Handshakes, Note};
 use crate::line::{Fate, Line};
+use crate::numbers::Numbers;
 use crate::observer::Observer;
 use crate::packet::{self, ETHERNET, Segment};
 use crate::rng::Rng;
-use crate::trace::Trace;
+use crate::trace::{Trace, utp_line};
 
 /// A host as the wire sees it.
 #[derive(Debug)]
@@ -66,6 +68,7 @@ pub struct Network {
     order: u64,
     rng: Rng,
     pub observer: Observer,
+    pub numbers: Numbers,
     pub handshakes: Handshakes,
     /// SYNs that each engine has received in this turn.
     pub syns: Vec<Vec<usize>>,
@@ -87,6 +90,7 @@ impl Network {
             order: 0,
             rng,
             observer: Observer::default(),
+            numbers: Numbers::default(),
             handshakes: Handshakes::default(),
             syns: vec![Vec::new(); stations],
             trace,
@@ -144,9 +148,28 @@ impl Network {
             self.notes[copy] = self.handshakes.sent(now, &s);
             self.carry(now, host, copy, Some(&s));
         } else {
+            if let Err(what) = self.over_utp(host, copy) {
+                let line = datagram::parse(frame).ok().flatten();
+                let line = line.map_or_else(|| format!("{frame:02x?}"), |d| utp_line(now, &d));
+                self.fail(format!("host {host}: {what}: {line}"));
+                return;
+            }
             self.carry(now, host, copy, None);
         }
         self.unused.push(copy);
+    }
+
+    /// Holds what may be a packet of uTP against the rules.
+    fn over_utp(&mut self, host: usize, copy: usize) -> Result<(), &'static str> {
+        let Some(mut d) = datagram::parse(&self.buffers[copy])? else {
+            return Ok(());
+        };
+        let frame = &mut self.buffers[copy];
+        if packet::ip_len(frame).is_some_and(|n| n > usize::from(self.hosts[host].mtu)) {
+            return Err("more than its MTU");
+        }
+        spoil_utp(self.sabotage, frame, &mut d);
+        self.numbers.sent(&d)
     }
 
     fn spoil(&mut self, copy: &mut usize, s: &mut Segment) {
@@ -191,9 +214,9 @@ impl Network {
                 let Some((due, again, worse)) = self.passes(now, from, copy, fate, s) else {
                     continue;
                 };
-                self.deliver(due, to, copy, s, corrupt || worse);
+                self.deliver(due, to, copy, corrupt || worse);
                 if let Some(again) = again {
-                    self.deliver(again, to, copy, s, false);
+                    self.deliver(again, to, copy, false);
                 }
             }
         }
@@ -218,7 +241,7 @@ impl Network {
             Fate::TooBig { mtu, told } => {
                 if told && let Some(answer) = packet::too_big(&self.buffers[copy], mtu) {
                     let answer = self.buffer(&answer);
-                    self.deliver(now + Duration::from_micros(200), from, answer, None, false);
+                    self.deliver(now + Duration::from_micros(200), from, answer, false);
                     self.unused.push(answer);
                 }
                 None
@@ -238,17 +261,11 @@ impl Network {
     }
 
     /// Lets a copy arrive at the engine that a hash chooses.
-    fn deliver(
-        &mut self,
-        due: Instant,
-        to: usize,
-        copy: usize,
-        s: Option<&Segment>,
-        corrupt: bool,
-    ) {
+    fn deliver(&mut self, due: Instant, to: usize, copy: usize, corrupt: bool) {
         let stations = &self.hosts[to].stations;
-        let queue = s.map_or(0, |s| {
-            usize::from(s.sport ^ s.dport.rotate_left(3)) * 7 / 3 % stations.len()
+        let ports = datagram::ports(&self.buffers[copy]);
+        let queue = ports.map_or(0, |(from, to)| {
+            usize::from(from ^ to.rotate_left(3)) * 7 / 3 % stations.len()
         });
         let station = stations[queue];
         let bytes = std::mem::take(&mut self.buffers[copy]);
@@ -352,5 +369,22 @@ impl Network {
             }
             Note::Answer(_) | Note::Reset(_) => self.sabotage == Some(Sabotage::DeafToAnswers),
         }
+    }
+}
+
+fn spoil_utp(sabotage: Option<Sabotage>, frame: &mut [u8], d: &mut Datagram) {
+    let dropped = match sabotage {
+        Some(Sabotage::ForgedByte) if d.len > 40 => {
+            let at = d.payload + d.len as usize / 4 * 2;
+            (at - d.at).is_multiple_of(2).then_some((at, 0x5a5a))
+        }
+        Some(Sabotage::AckTooFar) if d.kind == datagram::STATE => {
+            d.ack = d.ack.wrapping_add(20_000);
+            Some((d.at + 18, d.ack))
+        }
+        _ => None,
+    };
+    if let Some((at, word)) = dropped {
+        datagram::rewrite(frame, d.at, at, word);
     }
 }

@@ -56,11 +56,11 @@ impl Segment {
     }
 }
 
-fn be16(b: &[u8], at: usize) -> Option<u16> {
+pub fn be16(b: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*b.get(at..)?.first_chunk()?))
 }
 
-fn be32(b: &[u8], at: usize) -> Option<u32> {
+pub fn be32(b: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*b.get(at..)?.first_chunk()?))
 }
 
@@ -231,7 +231,9 @@ pub fn too_big(frame: &[u8], mtu: u16) -> Option<Vec<u8>> {
     out.extend_from_slice(&ROUTER);
     out.extend_from_slice(&frame[12..14]);
     if be16(frame, 12)? == 0x0800 {
-        let quoted = &ip[..ip.len().min(28)];
+        // As little as RFC 792 asks for of TCP; of UDP part of what it carries.
+        let most = if ip[9] == 17 { 28 + 20 } else { 28 };
+        let quoted = &ip[..ip.len().min(most)];
         let mut header = [
             0x45, 0, 0, 0, 0, 0, 0, 0, 60, 1, 0, 0, 10, 1, 255, 254, 0, 0, 0, 0,
         ];

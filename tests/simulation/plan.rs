@@ -8,6 +8,7 @@ use std::time::Duration;
 use fullbore::congestion::Algorithm;
 use fullbore::tcp::{self, Ecn};
 use fullbore::time::Instant;
+use fullbore::utp;
 
 use crate::line::{Condition, Loss};
 use crate::network::Sabotage;
@@ -26,6 +27,7 @@ pub struct HostPlan {
     pub mtu: u16,
     pub frames: u32,
     pub tcp: tcp::Config,
+    pub utp: utp::Config,
     pub batch: usize,
     pub tx_queue: usize,
     pub max_flows: usize,
@@ -137,6 +139,11 @@ impl Plan {
                 dialog
             })
             .collect();
+        let (hosts, dialogs) = if kind == Kind::Mutual {
+            (hosts, dialogs)
+        } else {
+            with_utp(hosts, dialogs, seed)
+        };
         Self {
             seed,
             v6,
@@ -198,6 +205,25 @@ impl Plan {
             .sum()
     }
 
+    /// The same of a connection over uTP. Large packets that are on their way
+    /// when that becomes narrow are lost for good.
+    pub fn is_harsh_for_utp(&self, hosts: [usize; 2]) -> bool {
+        let narrows = |lines: &[(Instant, Condition)]| {
+            let mut pairs = lines.windows(2);
+            pairs.any(|pair| pair[1].1.mtu < pair[0].1.mtu)
+        };
+        self.is_harsh(hosts)
+            || hosts.iter().any(|h| {
+                let h = &self.hosts[*h];
+                let utp = &h.utp;
+                let few = h.max_flows < 64 || h.frames < 192;
+                few || utp.user_timeout.is_some()
+                    || (utp.keepalive.is_some() && utp.keepalive_probes > 0)
+                    || narrows(&h.up)
+                    || narrows(&h.down)
+            })
+    }
+
     /// Whether a connection between two hosts may fail without anybody's
     /// fault.
     pub fn is_harsh(&self, hosts: [usize; 2]) -> bool {
@@ -235,6 +261,74 @@ fn with_long_frames(mut hosts: Vec<HostPlan>, seed: u64) -> Vec<HostPlan> {
         }
     }
     hosts
+}
+
+/// Has some dialogs of some worlds be over uTP. Drawn apart, so that seeds keep
+/// their worlds.
+fn with_utp(
+    mut hosts: Vec<HostPlan>,
+    mut dialogs: Vec<Dialog>,
+    seed: u64,
+) -> (Vec<HostPlan>, Vec<Dialog>) {
+    let mut rng = Rng::new(seed, 3001);
+    let some = rng.below(6);
+    let mut over = || match some {
+        0 => true,
+        1 => rng.one_in(2),
+        _ => false,
+    };
+    for dialog in &mut dialogs {
+        dialog.utp = over();
+    }
+    if dialogs.iter().all(|d| !d.utp) {
+        return (hosts, dialogs);
+    }
+    let narrow = |host: &HostPlan| {
+        let mut ways = host.up.iter().chain(&host.down);
+        ways.any(|(_, c)| c.mtu < 1500)
+    };
+    let wide = !hosts.iter().any(narrow) && hosts.iter().all(|h| h.mtu == hosts[0].mtu);
+    for host in &mut hosts {
+        host.utp = utp_settings(&mut rng, wide);
+    }
+    for dialog in dialogs.iter_mut().filter(|d| d.utp) {
+        let buffers = [dialog.client, dialog.server].map(|h| hosts[h].utp.send_buffer);
+        let most = buffers[0].min(buffers[1]) as usize * 300;
+        for side in &mut dialog.sides {
+            side.total = side.total.min(most);
+        }
+    }
+    (hosts, dialogs)
+}
+
+/// `wide`: every way takes the largest packets that hosts send.
+fn utp_settings(rng: &mut Rng, wide: bool) -> utp::Config {
+    let seconds = Duration::from_secs;
+    utp::Config {
+        congestion: rng.pick(&Algorithm::ALL),
+        pacing: rng.one_in(3),
+        initial_window: rng.pick(&[1, 2, 4, 10, 10]),
+        recv_buffer: 500 + rng.skewed(1 << 20) as u32,
+        send_buffer: 500 + rng.skewed(1 << 20) as u32,
+        unsent_buffer: rng.pick(&[1000, 16 << 10, 256 << 10]),
+        max_packets: rng.pick(&[4, 64, 1024, 4096]),
+        reorder_packets: rng.pick(&[16, 200, 1024, 4096]),
+        max_payload: rng.one_in(16).then(|| rng.range(1, 1400) as u16),
+        mtu_probing: !wide || !rng.one_in(3),
+        nodelay: rng.one_in(2),
+        delayed_ack: Duration::from_millis(rng.pick(&[0, 1, 40, 40, 200])),
+        min_rto: Duration::from_millis(rng.pick(&[50, 200, 500, 500, 1000])),
+        max_rto: seconds(rng.pick(&[5, 10, 60])),
+        // Whoever gives up is to be at fault.
+        retries: 20,
+        syn_retries: rng.pick(&[2, 6]),
+        keepalive: rng.one_in(8).then(|| seconds(rng.range(1, 30))),
+        keepalive_probes: rng.pick(&[0, 5]),
+        user_timeout: rng.one_in(30).then(|| seconds(rng.range(1, 60))),
+        window_probe: seconds(rng.pick(&[1, 15])),
+        linger: seconds(rng.pick(&[10, 30])),
+        ..utp::Config::default()
+    }
 }
 
 /// The largest packets that ways take.
@@ -286,6 +380,7 @@ impl HostPlan {
                 _ => 512,
             },
             tcp: settings(rng),
+            utp: utp::Config::default(),
             batch: rng.range(1, 64) as usize,
             tx_queue: rng.range(8, 128) as usize,
             max_flows: if rng.one_in(10) { 4 } else { 1024 },

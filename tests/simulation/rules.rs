@@ -1,6 +1,7 @@
 //! What must hold of every engine after every turn.
 
 use fullbore::engine::{Engine, Flow, Turn, Wheel};
+use fullbore::stack::conn::Conn;
 use fullbore::tcp::State;
 use fullbore::time::Instant;
 
@@ -82,12 +83,12 @@ impl Memory {
             let (Some(slot), Some(flow)) = (stack.flows.at(index), stack.flows.flow(index)) else {
                 continue;
             };
-            let Some(conn) = slot.conn.tcp() else {
-                continue;
-            };
+            let conn = &slot.conn;
             let broken = |rule: &str| format!("{rule}: {:?} {:#?}", slot.tuple, conn);
-            self.step(flow, conn.state())
-                .map_err(|rule| broken(&rule))?;
+            if let Some(conn) = conn.tcp() {
+                self.step(flow, conn.state())
+                    .map_err(|rule| broken(&rule))?;
+            }
             if slot.in_output || slot.in_waiting {
                 continue;
             }
@@ -96,10 +97,18 @@ impl Memory {
                 return Err(broken("the engine waits for the nearest deadline"));
             }
             if slot.route.is_some() && slot.failed.is_none() {
-                conn.check_timers(now).map_err(broken)?;
+                match conn {
+                    Conn::Tcp(conn) => conn.check_timers(now),
+                    Conn::Utp(conn) => conn.check_timers(now),
+                }
+                .map_err(broken)?;
             }
             if whole {
-                conn.check().map_err(broken)?;
+                match conn {
+                    Conn::Tcp(conn) => conn.check(),
+                    Conn::Utp(conn) => conn.check(),
+                }
+                .map_err(broken)?;
             }
         }
         let wakes = turn.next.unwrap_or(Instant::FAR);

@@ -69,6 +69,8 @@ pub struct Side {
 pub struct Dialog {
     pub client: usize,
     pub server: usize,
+    /// Over uTP, not TCP.
+    pub utp: bool,
     /// When it is opened.
     pub at: Duration,
     /// The listener does not want it.
@@ -160,6 +162,7 @@ impl Dialog {
         Self {
             client,
             server,
+            utp: false,
             at: rng.skewed_time(Duration::from_secs(5)),
             refused: rude && rng.one_in(40),
             mutual: false,

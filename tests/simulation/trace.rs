@@ -9,6 +9,7 @@ use fullbore::time::Instant;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 use pcap_file::{DataLink, TsResolution};
 
+use crate::datagram::{self, Datagram};
 use crate::line::Fate;
 use crate::packet::{ACK, FIN, RST, SYN, Segment};
 
@@ -58,11 +59,14 @@ impl Trace {
             };
             match s {
                 Some(s) => println!("{}  {fate}", self.line(now, s)),
-                None => println!(
-                    "{:>14.6} host {from}: {} bytes, not TCP  {fate}",
-                    seconds(now),
-                    frame.len()
-                ),
+                None => match datagram::parse(frame) {
+                    Ok(Some(d)) => println!("{}  {fate}", utp_line(now, &d)),
+                    _ => println!(
+                        "{:>14.6} host {from}: {} bytes, neither TCP nor uTP  {fate}",
+                        seconds(now),
+                        frame.len()
+                    ),
+                },
             }
         }
         if let Some(file) = &mut self.file {
@@ -97,6 +101,23 @@ impl Trace {
                 .map_or(String::new(), |(val, ecr)| format!(" ts {val} {ecr}")),
         )
     }
+}
+
+pub fn utp_line(now: Instant, d: &Datagram) -> String {
+    const KINDS: [&str; 5] = ["DATA", "FIN", "STATE", "RESET", "SYN"];
+    format!(
+        "{:>14.6} {} > {} id {} {} {} +{} ack {} win {} {:02x?}",
+        seconds(now),
+        d.src,
+        d.dst,
+        d.id,
+        KINDS[usize::from(d.kind)],
+        d.seq,
+        d.len,
+        d.ack,
+        d.window,
+        d.sack,
+    )
 }
 
 fn seconds(at: Instant) -> f64 {

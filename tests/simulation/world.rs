@@ -33,6 +33,21 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A handshake may take all its retransmissions.
 const HANDSHAKE: Duration = Duration::from_secs(400);
 
+/// Counters of uTP, and what they are called among those of TCP.
+const UTP: [(&str, &str); 11] = [
+    ("accepted", "utp_accepted"),
+    ("resets_received", "utp_resets_received"),
+    ("resets_sent", "utp_resets_sent"),
+    ("timed_out", "utp_timed_out"),
+    ("fast_retransmits", "utp_fast_retransmits"),
+    ("timeouts", "utp_timeouts"),
+    ("mtu_probes", "utp_mtu_probes"),
+    ("black_holes", "utp_black_holes"),
+    ("window_probes", "utp_window_probes"),
+    ("keepalives", "utp_keepalives"),
+    ("out_of_order", "utp_out_of_order"),
+];
+
 /// What a world came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -158,6 +173,7 @@ impl World {
             };
             base.config = EngineConfig {
                 tcp: Arc::new(h.tcp.clone()),
+                utp: Arc::new(h.utp.clone()),
                 max_flows: h.max_flows,
                 batch: h.batch,
                 tx_queue: h.tx_queue,
@@ -194,7 +210,12 @@ impl World {
         let mut reached = BTreeMap::new();
         for node in &self.nodes {
             let stack = node.engine.stack();
-            let mut counters = stack.tcp_counters().fields();
+            let (tcp, utp) = stack.transport_counters();
+            let mut counters = tcp.fields();
+            counters.extend(utp.fields().into_iter().filter_map(|(name, n)| {
+                let (_, known) = UTP.iter().find(|(theirs, _)| *theirs == name)?;
+                Some((*known, n))
+            }));
             counters.push(("handed_over", node.engine.counters().handed_over));
             counters.extend(stack.drops().occurred().iter().map(|d| (d.0.name(), d.1)));
             for (name, n) in counters {
@@ -399,9 +420,9 @@ impl World {
             }
             let established = self.book.borrow().entries[dialog].ends[1].established;
             let bound = if established {
-                self.bound(hosts)
+                self.bound(hosts, d.utp)
             } else {
-                HANDSHAKE.max(self.bound(hosts))
+                HANDSHAKE.max(self.bound(hosts, d.utp))
             };
             if self.now.since(since) > bound {
                 self.stalled(dialog, bound)?;
@@ -425,8 +446,15 @@ impl World {
     }
 
     /// How long two hosts may be without progress while nothing is wrong.
-    fn bound(&self, hosts: [usize; 2]) -> Duration {
-        let max_rto = hosts.map(|h| self.plan.hosts[h].tcp.max_rto);
+    fn bound(&self, hosts: [usize; 2], utp: bool) -> Duration {
+        let max_rto = hosts.map(|h| {
+            let host = &self.plan.hosts[h];
+            if utp {
+                host.utp.max_rto.max(host.utp.window_probe)
+            } else {
+                host.tcp.max_rto
+            }
+        });
         let max_rto = max_rto[0].max(max_rto[1]);
         let mut queued = Duration::ZERO;
         for h in hosts.map(|h| &self.plan.hosts[h]) {
@@ -444,9 +472,13 @@ impl World {
 
     fn stalled(&mut self, dialog: usize, bound: Duration) -> Result<(), String> {
         let ends = self.book.borrow().entries[dialog].ends.clone();
+        let d = &self.plan.dialogs[dialog];
+        // Over uTP some never answer the last packets of an end, which may then
+        // be taken for answered.
+        let silent = d.utp && self.plan.loss([d.client, d.server]) > 0;
         let left = |end: &crate::book::End| {
             end.gone
-                .is_some_and(|(reason, _)| reason != Reason::Finished)
+                .is_some_and(|(reason, _)| silent || reason != Reason::Finished)
         };
         // Who has heard nothing of its peer's departure may wait for ever.
         if left(&ends[0]) || left(&ends[1]) || !ends[1].established {

@@ -8,18 +8,21 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fullbore::engine::{Application, Context, Flow, Reason};
+use fullbore::engine::{Application, Context, Flow, Reason, Transport};
 use fullbore::frame::Packet;
 use fullbore::wire::checksum::Sum;
 
 use crate::book::{Book, NAMES};
 use crate::content::Content;
 use crate::network::Sabotage;
-use crate::plan::START;
+use crate::plan::{MUTUAL, START};
 use crate::rng::Rng;
 use crate::script::{Finish, Read, Side, Write};
 
 const PORT: u16 = 80;
+/// A dialog over uTP has a port of its own, from here on: several connections
+/// may come from one port.
+const UTP_PORT: u16 = 1000;
 
 const FREE: u64 = 1;
 const READ: u64 = 2;
@@ -362,9 +365,13 @@ impl Application for Peer {
         }
     }
 
-    fn accept(&mut self, cx: &mut Cx<'_>, flow: Flow, peer: SocketAddr, _: SocketAddr) -> bool {
+    fn accept(&mut self, cx: &mut Cx<'_>, flow: Flow, peer: SocketAddr, at: SocketAddr) -> bool {
         let mut book = self.book.borrow_mut();
-        let Some(dialog) = book.accepted(peer) else {
+        let dialog = match at.port().checked_sub(UTP_PORT) {
+            Some(dialog) if at.port() < MUTUAL => Some(usize::from(dialog)),
+            _ => book.accepted(peer),
+        };
+        let Some(dialog) = dialog else {
             book.fail(format!("a connection from {peer} that nobody opened"));
             return false;
         };
@@ -451,7 +458,10 @@ impl Application for Peer {
                 }
                 LISTEN => self.listen(cx),
                 UNLISTEN => {
-                    cx.unlisten(self.any());
+                    cx.unlisten(self.any(PORT));
+                    for port in self.utp_ports() {
+                        cx.unlisten_with(Transport::Utp, self.any(port));
+                    }
                     let (from, to) = self.book.borrow().plan.hosts[self.host].away[0];
                     cx.set_timer(None, LISTEN, to.since(from));
                 }
