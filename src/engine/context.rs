@@ -266,6 +266,18 @@ impl<M: Send> Context<'_, M> {
         self.with(flow, |conn, pool| conn.recv_consume(pool, n));
     }
 
+    /// Shows the next bytes of the stream to `take`, as many at a time as lie
+    /// together in memory. It answers how many it has read, which are dropped, and
+    /// is asked again unless it left some. Opens the window by all that was read,
+    /// and answers that. Costs less than
+    /// [`recv_chunk`](Self::recv_chunk) and [`recv_consume`](Self::recv_consume)
+    /// for each part.
+    #[inline]
+    pub fn recv_each(&mut self, flow: Flow, mut take: impl FnMut(&[u8]) -> usize) -> usize {
+        self.with(flow, |conn, pool| conn.recv_each(pool, &mut take))
+            .unwrap_or(0)
+    }
+
     /// Bytes that can be read.
     #[inline]
     #[must_use]

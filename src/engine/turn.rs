@@ -270,11 +270,19 @@ impl<L: Link, A: Application> Engine<L, A> {
                 }
                 continue;
             }
+            let head = core.stack.begin_run(&core.pool, &packet, rx.as_slice());
             match &self.handover {
                 Some(handover) => core.receive_in_ring(packet, tx, handover, handover.others()),
                 None => {
                     // With nobody to pass it on to, nothing comes back.
                     let _ = core.stack.receive(now, &mut core.pool, packet, tx, false);
+                }
+            }
+            if let Some(head) = head {
+                let taken = core.stack.receive_run(&mut core.pool, &head, &mut rx);
+                if let Some(foresight) = &mut foresight {
+                    core.stack
+                        .pass_over(foresight, &core.pool, taken, rx.as_slice());
                 }
             }
         }

@@ -245,6 +245,11 @@ impl Conn {
     }
 
     #[inline]
+    pub fn recv_each(&mut self, pool: &mut Pool, take: &mut impl FnMut(&[u8]) -> usize) -> usize {
+        each!(self, c => c.recv_each(pool, take))
+    }
+
+    #[inline]
     pub fn recv_take(&mut self) -> Option<Packet> {
         each!(self, c => c.recv_take())
     }

@@ -61,12 +61,13 @@ impl Stack {
         pass_on: bool,
     ) -> Option<Foreign> {
         let whole = pass_on.then_some((packet.start() as u16, packet.len() as u16));
+        self.foreseen = false;
         if let Some((header, payload)) = self.iface.read_again(pool, &packet) {
             // From the same station and address as the frame before.
             let mut packet = packet;
             packet.slice(payload.range());
             if let Some(conn) = self.last_flow(&header) {
-                conn.handle_segment(now, pool, &header, false, packet);
+                self.foreseen = conn.handle_segment(now, pool, &header, false, packet);
                 self.touch(self.last);
                 return None;
             }
@@ -265,7 +266,8 @@ impl Stack {
         if let Some(slot) = self.flows.at_mut(index)
             && let Some(conn) = slot.conn.tcp_mut()
         {
-            conn.handle_segment(now, pool, header, ce, payload);
+            let foreseen = conn.handle_segment(now, pool, header, ce, payload);
+            self.foreseen = foreseen && index == self.last;
             if !slot.is_listed() {
                 self.touch(index);
             }

@@ -105,6 +105,25 @@ impl Stack {
         }
     }
 
+    /// `taken` more frames have been handled, and `behind` follow them.
+    #[inline]
+    pub fn pass_over(&self, f: &mut Foresight, pool: &Pool, taken: usize, behind: &[Packet]) {
+        if taken == 0 {
+            return;
+        }
+        f.done += taken;
+        for (n, packet) in behind.iter().enumerate().take(HASHED) {
+            if n + taken >= HASHED {
+                self.foresee_hash(f, pool, f.done + n, packet);
+            }
+        }
+        for n in 0..FOUND.min(behind.len()) {
+            if n + taken >= FOUND {
+                self.foresee_flow(f, f.done + n);
+            }
+        }
+    }
+
     #[inline]
     fn foresee_hash(&self, f: &mut Foresight, pool: &Pool, n: usize, packet: &Packet) {
         let tuple = peek(pool.bytes(packet));

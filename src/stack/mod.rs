@@ -25,6 +25,7 @@ mod receive;
 mod rest;
 pub mod route;
 mod router;
+pub mod run;
 mod slots;
 
 use std::collections::VecDeque;
@@ -115,6 +116,8 @@ pub struct Stack {
     time_wait: [VecDeque<(u32, Flow)>; 2],
     /// The connection of the last segment: probably the next one's too.
     last: u32,
+    /// The segment that was received last was the next of a stream that flows.
+    foreseen: bool,
     seen_generation: u64,
     /// Where to go on looking for frames to give back.
     relief: u32,
@@ -150,6 +153,7 @@ impl Stack {
             waiting: Vec::new(),
             time_wait: [VecDeque::new(), VecDeque::new()],
             last: 0,
+            foreseen: false,
             seen_generation: 0,
             relief: 0,
             resting: rest::Resting::default(),

@@ -9,6 +9,8 @@ use crate::time::Instant;
 use crate::wire::again::Again;
 use crate::wire::chain::{Chain, parse_chain};
 use crate::wire::ip::{self, Envelope, Parsed, parse_frame};
+use crate::wire::run::{Head, Run};
+use crate::wire::tcp::SeqNumber;
 use crate::wire::{Error, Span, eth, ipv4, ipv6, tcp, udp};
 
 /// The headers of the last segment or datagram that was admitted, and what they
@@ -41,6 +43,25 @@ impl Interface {
         let read = recent.again.read(pool.bytes(packet), self.verify)?;
         self.counters.frames_in += 1;
         Some(read)
+    }
+
+    /// The last segment that was admitted, whose headers are `head`, to be
+    /// continued.
+    #[inline]
+    pub(super) fn run(&self, head: &Head) -> Option<Run> {
+        Run::new(&self.recent.as_ref()?.again, head)
+    }
+
+    /// Whether `packet` is the segment of the run that begins at `seq`.
+    #[inline]
+    pub(super) fn goes_on(&self, pool: &Pool, run: &Run, packet: &Packet, seq: SeqNumber) -> bool {
+        run.goes_on(pool.bytes(packet), seq, self.verify)
+    }
+
+    /// Counts segments of a run.
+    #[inline]
+    pub(super) const fn count_run(&mut self, segments: usize) {
+        self.counters.frames_in += segments as u64;
     }
 
     /// Between whom the last segment that was admitted went.

@@ -8,7 +8,7 @@ use super::parts::TimestampState;
 use super::timers::Timer;
 use crate::frame::{Packet, Pool};
 use crate::time::Instant;
-use crate::wire::tcp::{Flags, Header};
+use crate::wire::tcp::{Flags, Header, SeqNumber};
 
 impl Connection {
     /// Takes the payload of a segment that is the next of an established
@@ -62,6 +62,45 @@ impl Connection {
         None
     }
 
+    /// RCV.NXT.
+    #[inline]
+    #[must_use]
+    pub const fn rcv_nxt(&self) -> SeqNumber {
+        self.rcv.nxt
+    }
+
+    /// Whether there is room for `len` bytes more of a run: segments behind one
+    /// that was foreseen ([`handle_segment`](Self::handle_segment) says so), of
+    /// the same length and with the same header but for sequence number and PSH.
+    #[inline]
+    #[must_use]
+    pub fn takes_another(&self, len: u32, pool: &Pool) -> bool {
+        self.rcv.takes_next(len, pool)
+    }
+
+    /// Takes the payload at RCV.NXT of a segment of such a run, for which there
+    /// is room. [`took_run`](Self::took_run) has to follow.
+    #[inline]
+    pub fn take_another(&mut self, packet: Packet, pool: &mut Pool) {
+        self.rcv.take_next(packet, pool);
+    }
+
+    /// `segments` more of `len` bytes each were taken in a run. What one of them
+    /// would change beside this the first has changed.
+    #[inline]
+    pub fn took_run(&mut self, segments: u32, len: u32) {
+        if segments == 0 {
+            return;
+        }
+        let bytes = segments * len;
+        self.note_flow(bytes);
+        self.ack.unacked += bytes;
+        self.snd.wl1 = self.rcv.nxt - len;
+        self.counters.segments_received += u64::from(segments);
+        self.counters.data_segments_received += u64::from(segments);
+        self.counters.bytes_received += u64::from(bytes);
+    }
+
     /// Whether an acknowledgement that repeats the last tells nothing: nothing
     /// is being repaired, no probe is out, the peer's window is open, and the
     /// stream has no end in sight.
@@ -74,3 +113,7 @@ impl Connection {
             && !self.timers.is_set(Timer::Persist)
     }
 }
+
+#[cfg(test)]
+#[path = "predict_tests.rs"]
+mod tests;

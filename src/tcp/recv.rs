@@ -333,6 +333,16 @@ impl Receive {
         self.inbox.consume(n, pool)
     }
 
+    /// Drops the waiting bytes that `take` takes, as [`Inbox::read`].
+    #[inline]
+    pub fn read(
+        &mut self,
+        pool: &mut Pool,
+        take: &mut impl FnMut(&[u8]) -> usize,
+    ) -> (usize, Option<Packet>) {
+        self.inbox.read(pool, take)
+    }
+
     /// Moves the first waiting packet to the application; its bytes go on
     /// using up the window until [`release`](Self::release).
     pub fn take(&mut self) -> Option<Packet> {

@@ -29,6 +29,25 @@ fn read(r: &mut Receive, pool: &mut Pool) -> Vec<u8> {
     out
 }
 
+/// The same by parts of any length.
+fn read_each(r: &mut Receive, pool: &mut Pool, rng: &mut Rng) -> Vec<u8> {
+    let mut out = Vec::new();
+    while r.available() > 0 {
+        let (before, waited) = (out.len(), r.available());
+        let (n, free) = r.read(pool, &mut |bytes| {
+            let n = bytes.len().min(1 + rng.below(2000) as usize);
+            out.extend_from_slice(&bytes[..n]);
+            n
+        });
+        assert_eq!((n, waited - n), (out.len() - before, r.available()));
+        if let Some(p) = free {
+            pool.free(p);
+        }
+        assert_eq!(r.check(), Ok(()));
+    }
+    out
+}
+
 #[test]
 fn segments_in_any_order_and_overlap_make_the_stream() {
     for seed in 0..300 {
@@ -55,7 +74,11 @@ fn segments_in_any_order_and_overlap_make_the_stream() {
                 "seed {seed}"
             );
             covered[at..at + n].fill(true);
-            out.extend(read(&mut r, &mut pool));
+            out.extend(if rng.chance(500) {
+                read(&mut r, &mut pool)
+            } else {
+                read_each(&mut r, &mut pool, &mut rng)
+            });
             let edge = covered.iter().position(|c| !c).unwrap_or(data.len());
             assert_eq!(out.len(), edge, "seed {seed}");
             check_ranges(&mut r, &covered, irs, seed);

@@ -217,7 +217,9 @@ impl End {
         p.set_range(PACKET_START, (segment.len() - n) as u16);
         self.pool.bytes_mut(&mut p).copy_from_slice(&segment[n..]);
         match &mut self.conn {
-            Some(c) => c.handle_segment(now, &mut self.pool, &h, ce, p),
+            Some(c) => {
+                c.handle_segment(now, &mut self.pool, &h, ce, p);
+            }
             None => {
                 self.pool.free(p);
                 if h.flags.contains(Flags::SYN) && !h.flags.contains(Flags::ACK) {

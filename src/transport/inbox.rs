@@ -163,6 +163,38 @@ impl Inbox {
         spare
     }
 
+    /// Shows the waiting bytes packet by packet to `take`, which answers how many
+    /// it takes, and drops those, until it takes less than a packet. Answers how
+    /// many it took in all, and the last packet that became free.
+    #[inline]
+    pub fn read(
+        &mut self,
+        pool: &mut Pool,
+        take: &mut impl FnMut(&[u8]) -> usize,
+    ) -> (usize, Option<Packet>) {
+        let (mut all, mut spare) = (0, None);
+        while let Some(first) = self.ready.front_mut() {
+            let len = first.len();
+            let taken = take(pool.bytes(first)).min(len);
+            all += taken;
+            if taken < len {
+                first.advance(taken);
+                break;
+            }
+            if let Some(packet) = self.ready.pop_front()
+                && let Some(old) = spare.replace(packet)
+            {
+                pool.free(old);
+            }
+        }
+        if let Some(last) = &spare {
+            pool.read(last);
+        }
+        self.ready_bytes -= all as u32;
+        self.drain(all);
+        (all, spare)
+    }
+
     /// Moves the first waiting packet to the application; its bytes go on
     /// using up the window until [`release`](Self::release).
     pub fn take(&mut self) -> Option<Packet> {

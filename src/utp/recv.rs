@@ -258,6 +258,16 @@ impl Receive {
         self.inbox.consume(n, pool)
     }
 
+    /// Drops the waiting bytes that `take` takes, as [`Inbox::read`].
+    #[inline]
+    pub fn read(
+        &mut self,
+        pool: &mut Pool,
+        take: &mut impl FnMut(&[u8]) -> usize,
+    ) -> (usize, Option<Packet>) {
+        self.inbox.read(pool, take)
+    }
+
     /// Moves the first waiting packet to the application.
     pub fn take(&mut self) -> Option<Packet> {
         self.inbox.take()

@@ -34,6 +34,21 @@ impl Connection {
         self.offer_window(pool);
     }
 
+    /// Shows the bytes that wait, as they lie in one frame after the other, to
+    /// `take`, which answers how many of them it has read; it is not asked again
+    /// once that is less than all. Answers how many were read.
+    #[inline]
+    pub fn recv_each(&mut self, pool: &mut Pool, take: &mut impl FnMut(&[u8]) -> usize) -> usize {
+        let (read, free) = self.rcv.read(pool, take);
+        if let Some(packet) = free {
+            self.keep_spare(packet, pool);
+        }
+        if read > 0 {
+            self.offer_window(pool);
+        }
+        read
+    }
+
     /// Moves the first waiting packet to the application. Its bytes go on
     /// counting against the window until
     /// [`recv_release`](Self::recv_release).

@@ -40,6 +40,14 @@ impl Again {
         })
     }
 
+    /// The sum over what does not differ of the IP header (without length, time
+    /// to live and protocol), and that over addresses and protocol of the
+    /// pseudo-header.
+    #[inline]
+    pub(super) const fn sums(&self) -> (Sum, Sum) {
+        (self.ip, self.pseudo)
+    }
+
     /// What follows the IP header of a frame that has the same headers but for
     /// length, identification, time to live and checksum.
     #[inline(always)]

@@ -17,6 +17,7 @@ pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod quoted;
+pub mod run;
 pub mod tcp;
 pub mod template;
 #[cfg(test)]

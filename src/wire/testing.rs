@@ -26,19 +26,28 @@ pub fn path(v6: bool) -> Path {
 
 /// A segment without options from port 1 to port 2.
 pub fn tcp_frame(payload: &[u8], v6: bool, ident: u16, ecn: u8) -> Vec<u8> {
-    let t = Template::new(&path(v6), PROTOCOL_TCP).unwrap();
     let header = tcp::Header {
         src_port: 1,
         dst_port: 2,
         ..tcp::Header::default()
     };
-    let at = t.len();
-    let mut frame = vec![0; at + tcp::HEADER_LEN];
+    let marked = Path {
+        tos: ecn,
+        ..path(v6)
+    };
+    tcp_frame_of(&marked, &header, payload, ident)
+}
+
+/// A segment with any header.
+pub fn tcp_frame_of(path: &Path, header: &tcp::Header, payload: &[u8], ident: u16) -> Vec<u8> {
+    let t = Template::new(path, PROTOCOL_TCP).unwrap();
+    let (at, len) = (t.len(), header.emit_len());
+    let mut frame = vec![0; at + len];
     header.emit(&mut frame[at..]);
     frame.extend_from_slice(payload);
     let l4 = frame.len() - at;
-    t.write_marked(&mut frame[..at], l4, ident, ecn);
+    t.write(&mut frame[..at], l4, ident);
     let sum = Sum::of(payload);
-    fill_tcp_checksum(&mut frame[at..at + tcp::HEADER_LEN], t.pseudo_sum(l4), sum);
+    fill_tcp_checksum(&mut frame[at..at + len], t.pseudo_sum(l4), sum);
     frame
 }

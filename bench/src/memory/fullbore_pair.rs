@@ -82,13 +82,14 @@ impl Application for Receiver {
     }
 
     fn readable(&mut self, cx: &mut Context<'_, ()>, flow: Flow) {
-        while let Some(chunk) = cx.recv_chunk(flow) {
-            let buffer = self.sink.buffer();
+        let sink = &mut self.sink;
+        cx.recv_each(flow, |chunk| {
+            let buffer = sink.buffer();
             let n = chunk.len().min(buffer.len());
             buffer[..n].copy_from_slice(&chunk[..n]);
-            cx.recv_consume(flow, n);
-            self.sink.took(n);
-        }
+            sink.took(n);
+            n
+        });
     }
 
     fn closed(&mut self, _: &mut Context<'_, ()>, _: Flow, _: Reason) {

@@ -122,16 +122,15 @@ impl Application for Streamer {
     }
 
     fn readable(&mut self, cx: &mut Context<'_, ()>, flow: Flow) {
-        let mut total = 0;
-        while let Some(chunk) = cx.recv_chunk(flow) {
+        let into = &mut self.into;
+        let total = cx.recv_each(flow, |chunk| {
             // Read as a program does: into memory of its own.
-            let n = chunk.len().min(self.into.len());
-            self.into[..n].copy_from_slice(&chunk[..n]);
-            cx.recv_consume(flow, n);
-            total += n as u64;
-        }
+            let n = chunk.len().min(into.len());
+            into[..n].copy_from_slice(&chunk[..n]);
+            n
+        });
         let received = &self.shared.received[self.end as usize];
-        received.fetch_add(total, Ordering::Relaxed);
+        received.fetch_add(total as u64, Ordering::Relaxed);
     }
 
     fn timer(&mut self, cx: &mut Context<'_, ()>, flow: Option<Flow>, _: u64) {

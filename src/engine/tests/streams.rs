@@ -66,10 +66,7 @@ impl Application for Drain {
     }
 
     fn readable(&mut self, cx: &mut Context<'_, Note>, flow: Flow) {
-        while let Some(n) = cx.recv_chunk(flow).map(<[u8]>::len) {
-            cx.recv_consume(flow, n);
-            self.read += n;
-        }
+        self.read += cx.recv_each(flow, <[u8]>::len);
     }
 
     fn closed(&mut self, _: &mut Context<'_, Note>, _: Flow, _: Reason) {}

@@ -25,6 +25,11 @@ impl Connection {
     /// Takes a segment of this connection. `packet`'s range is the payload,
     /// possibly empty; it is kept or given back. `ce` says that the IP header
     /// carried the congestion mark.
+    ///
+    /// Answers whether it was the next payload of a stream that flows: until
+    /// anything else happens to the connection, segments with the same header
+    /// but for sequence number and PSH may be taken by
+    /// [`take_another`](Self::take_another).
     pub fn handle_segment(
         &mut self,
         now: Instant,
@@ -32,12 +37,12 @@ impl Connection {
         h: &Header,
         ce: bool,
         packet: Packet,
-    ) {
+    ) -> bool {
         self.ecn.marked = ce;
         self.counters.segments_received += 1;
         self.counters.data_segments_received += u64::from(!packet.is_empty());
         let mut packet = match self.take_expected(now, pool, h, packet) {
-            None => return,
+            None => return true,
             unexpected => unexpected,
         };
         let _ = match self.state {
@@ -49,6 +54,7 @@ impl Connection {
             self.keep_spare(p, pool);
         }
         self.tell_room();
+        false
     }
 
     /// As [`handle_segment`](Self::handle_segment), of a segment whose payload

@@ -28,6 +28,8 @@ mod avx2 {
     const WORTH: usize = 4 * CHUNK;
     /// Chunks that one step of the loops takes.
     const STEP: usize = 4;
+    /// Words of a chunk.
+    const WORDS: usize = CHUNK / 2;
     /// Bytes that the lanes take.
     const MOST: usize = BLOCK * CHUNK;
 
@@ -38,12 +40,14 @@ mod avx2 {
             return None;
         }
         let simd = V3::try_new()?;
-        let (words, odd) = bytes.split_at(bytes.len() & !1);
+        let (mut words, odd) = bytes.split_at(bytes.len() & !1);
         let mut total = sum_odd(odd);
-        for block in words.chunks(MOST) {
+        while words.len() > MOST {
+            let (block, rest) = words.split_at(MOST);
             total += simd.vectorize(SumBlock { simd, block });
+            words = rest;
         }
-        Some(total)
+        Some(total + simd.vectorize(SumBlock { simd, block: words }))
     }
 
     /// Copies `src` to `dst`, which are of one length. The sum of what was
@@ -54,16 +58,23 @@ mod avx2 {
             return None;
         }
         let simd = V3::try_new()?;
-        let (words, odd) = src.split_at(src.len() & !1);
-        let (to_words, to_odd) = dst.split_at_mut(words.len());
+        let (mut from, odd) = src.split_at(src.len() & !1);
+        let (mut to, to_odd) = dst.split_at_mut(from.len());
         let mut total = sum_odd(odd);
-        for (to, from) in to_odd.iter_mut().zip(odd) {
+        if let ([to], [from]) = (to_odd, odd) {
             *to = *from;
         }
-        for (to, from) in to_words.chunks_mut(MOST).zip(words.chunks(MOST)) {
-            total += simd.vectorize(CopyBlock { simd, to, from });
+        while from.len() > MOST {
+            let (block, rest) = from.split_at(MOST);
+            let (to_block, to_rest) = to.split_at_mut(MOST);
+            total += simd.vectorize(CopyBlock {
+                simd,
+                to: to_block,
+                from: block,
+            });
+            (from, to) = (rest, to_rest);
         }
-        Some(total)
+        Some(total + simd.vectorize(CopyBlock { simd, to, from }))
     }
 
     /// The word that begins with the last byte, if there is one.
@@ -73,12 +84,14 @@ mod avx2 {
             .map_or(0, |last| u64::from(u16::from_ne_bytes([*last, 0])))
     }
 
-    /// Low halves and high halves, as in `sum_chunks`; two of each, so that one
-    /// addition need not wait for another.
+    /// Words less 2^15 as signed numbers, which there is one operation to add to
+    /// a lane in pairs; what they are less by is added at the end. Two sets of
+    /// lanes, so that one addition need not wait for another.
     struct Lanes {
         simd: V3,
-        all: [__m256i; 2],
-        high: [__m256i; 2],
+        sums: [__m256i; 2],
+        half: __m256i,
+        ones: __m256i,
     }
 
     /// Ones behind zeros: from `n` on, what keeps the last `n` bytes of a chunk.
@@ -95,20 +108,20 @@ mod avx2 {
     impl Lanes {
         #[inline(always)]
         fn new(simd: V3) -> Self {
-            let zero = [pulp::cast([0u8; CHUNK]); 2];
             Self {
                 simd,
-                all: zero,
-                high: zero,
+                sums: [pulp::cast([0u8; CHUNK]); 2],
+                half: pulp::cast([1u16 << 15; WORDS]),
+                ones: pulp::cast([1u16; WORDS]),
             }
         }
 
         #[inline(always)]
         fn add<const WAY: usize>(&mut self, words: __m256i) {
             let v = self.simd.avx2;
-            let high = v._mm256_srli_epi32::<16>(words);
-            self.all[WAY] = v._mm256_add_epi32(self.all[WAY], words);
-            self.high[WAY] = v._mm256_add_epi32(self.high[WAY], high);
+            let less = v._mm256_xor_si256(words, self.half);
+            let pairs = v._mm256_madd_epi16(less, self.ones);
+            self.sums[WAY] = v._mm256_add_epi32(self.sums[WAY], pairs);
         }
 
         /// What is behind the last whole chunk of `bytes`, which are of an even
@@ -125,19 +138,23 @@ mod avx2 {
             }
         }
 
-        /// The sum that the lanes stand for, of [`BLOCK`] chunks and a tail at
-        /// most: less than 2^32, since half a word counts 0xffff at most.
+        /// The sum that the lanes stand for, to which `bytes` bytes were added:
+        /// [`BLOCK`] chunks and a tail at most. It is less than 2^32, since a
+        /// word counts 0xffff at most, so that what wraps on the way does not
+        /// matter.
         #[inline(always)]
-        fn finish(self) -> u64 {
-            const { assert!((BLOCK + 1) * (CHUNK / 2) < (u32::MAX / 0xffff) as usize) }
-            let v = self.simd.avx2;
-            let [all, other_all] = self.all;
-            let [high, other_high] = self.high;
-            let all = v._mm256_add_epi32(all, other_all);
-            let high = v._mm256_add_epi32(high, other_high);
-            let low = v._mm256_sub_epi32(all, v._mm256_slli_epi32::<16>(high));
-            let lanes: [u32; CHUNK / 4] = pulp::cast(v._mm256_add_epi32(low, high));
-            u64::from(lanes.iter().fold(0u32, |sum, lane| sum.wrapping_add(*lane)))
+        fn finish(self, bytes: usize) -> u64 {
+            const { assert!((BLOCK + 1) * WORDS < (u32::MAX / 0xffff) as usize) }
+            let (v, w) = (self.simd.avx2, self.simd.sse2);
+            let [one, other] = self.sums;
+            let lanes = v._mm256_add_epi32(one, other);
+            let low = self.simd.avx._mm256_castsi256_si128(lanes);
+            let four = w._mm_add_epi32(low, v._mm256_extracti128_si256::<1>(lanes));
+            let two = w._mm_add_epi32(four, w._mm_shuffle_epi32::<0b01_00_11_10>(four));
+            let sum = w._mm_add_epi32(two, w._mm_shuffle_epi32::<0b10_11_00_01>(two));
+            let less = ((bytes / CHUNK + 1) * WORDS) << 15;
+            let sum = w._mm_cvtsi128_si32(sum).cast_unsigned();
+            u64::from(sum.wrapping_add(less as u32))
         }
     }
 
@@ -168,7 +185,7 @@ mod avx2 {
                 lanes.add::<0>(pulp::cast(*chunk));
             }
             lanes.add_tail(self.block);
-            lanes.finish()
+            lanes.finish(self.block.len())
         }
     }
 
@@ -222,7 +239,7 @@ mod avx2 {
                 lanes.add::<0>(copied(to, chunk));
             }
             lanes.add_tail(self.from);
-            lanes.finish()
+            lanes.finish(self.from.len())
         }
     }
 }
