@@ -76,6 +76,7 @@ impl Packet {
 
     /// Sets the range: `len` bytes from `start` bytes into the chunk. A range
     /// that leaves the chunk is caught when the bytes are asked for.
+    #[inline]
     pub const fn set_range(&mut self, start: u16, len: u16) {
         self.start = start;
         self.len = len;
@@ -95,6 +96,7 @@ impl Packet {
 
     /// Narrows the range to `range`, given relative to its start and clamped
     /// to it.
+    #[inline]
     pub fn slice(&mut self, range: std::ops::Range<usize>) {
         self.truncate(range.end);
         self.advance(range.start);

@@ -128,6 +128,7 @@ impl Pool {
 
     /// Free chunks.
     #[must_use]
+    #[inline]
     pub fn available(&self) -> usize {
         self.free.len() + self.read.len()
     }
@@ -185,6 +186,7 @@ impl Pool {
     }
 
     /// Takes a free chunk: an empty packet at [`PACKET_START`].
+    #[inline]
     pub fn alloc(&mut self) -> Option<Packet> {
         let chunk = self.free.pop().or_else(|| self.read.pop())?;
         self.shift(chunk, Owner::Pool, Owner::Engine);
@@ -199,6 +201,7 @@ impl Pool {
     }
 
     /// Takes a free chunk unless that would leave fewer than `reserve`.
+    #[inline]
     pub fn alloc_above(&mut self, reserve: usize) -> Option<Packet> {
         if self.available() > reserve {
             self.alloc()
@@ -208,6 +211,7 @@ impl Pool {
     }
 
     /// Gives a packet's chunk back.
+    #[inline]
     pub fn free(&mut self, packet: Packet) {
         self.check(packet.region);
         self.leave(packet.chunk, Owner::Pool);
@@ -243,6 +247,7 @@ impl Pool {
     }
 
     /// Sends a packet that need not be kept.
+    #[inline]
     pub fn transmit(&mut self, packet: Packet) -> TxDesc {
         let Packet {
             chunk,
@@ -264,6 +269,7 @@ impl Pool {
     }
 
     /// Puts a packet into a send queue.
+    #[inline]
     pub fn hold(&mut self, packet: Packet) -> Held {
         let Packet {
             chunk,
@@ -374,6 +380,7 @@ impl Pool {
     }
 
     /// Drops a held packet: free at once, or when its transmission completes.
+    #[inline]
     pub fn release(&mut self, held: Held) {
         if self.in_transmission(&held) {
             self.shift(held.chunk, Owner::QueueTx, Owner::Tx);
@@ -400,6 +407,7 @@ impl Pool {
     }
 
     /// Completes a transmission that never left the process.
+    #[inline]
     pub fn complete(&mut self, desc: TxDesc) {
         self.check(desc.region);
         self.finish(desc.chunk);
@@ -521,8 +529,17 @@ impl Pool {
 
     #[inline]
     fn check(&self, region: u32) {
-        assert_eq!(region, self.region.id(), "packet of another region");
+        if region != self.region.id() {
+            foreign();
+        }
     }
+}
+
+/// Apart, so that who checks has nothing to prepare for it.
+#[cold]
+#[inline(never)]
+fn foreign() -> ! {
+    panic!("packet of another region");
 }
 
 impl fmt::Debug for Pool {

@@ -44,15 +44,18 @@ impl Stack {
         };
         let (start, end) = run.payload();
         let len = (end - start) as u32;
+        let most = conn.takes_run(len, pool);
+        let mut seq = conn.rcv_nxt();
         let mut segments = 0;
-        while let Some(packet) = behind.as_slice().first()
+        while segments < most
+            && let Some(packet) = behind.as_slice().first()
             && !packet.continues()
-            && conn.takes_another(len, pool)
-            && self.iface.goes_on(pool, &run, packet, conn.rcv_nxt())
+            && self.iface.goes_on(pool, &run, packet, seq)
             && let Some(mut packet) = behind.next()
         {
             packet.slice(start..end);
-            conn.take_another(packet, pool);
+            conn.take_run(packet, pool);
+            seq += len;
             segments += 1;
         }
         conn.took_run(segments, len);

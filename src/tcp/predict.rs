@@ -69,20 +69,20 @@ impl Connection {
         self.rcv.nxt
     }
 
-    /// Whether there is room for `len` bytes more of a run: segments behind one
-    /// that was foreseen ([`handle_segment`](Self::handle_segment) says so), of
-    /// the same length and with the same header but for sequence number and PSH.
+    /// How many more segments of a run can be taken at least: behind one that
+    /// was foreseen ([`handle_segment`](Self::handle_segment) says so), of the same
+    /// length `len` and with the same header but for sequence number and PSH.
     #[inline]
     #[must_use]
-    pub fn takes_another(&self, len: u32, pool: &Pool) -> bool {
-        self.rcv.takes_next(len, pool)
+    pub fn takes_run(&self, len: u32, pool: &Pool) -> u32 {
+        self.rcv.takes_run(len, pool)
     }
 
-    /// Takes the payload at RCV.NXT of a segment of such a run, for which there
-    /// is room. [`took_run`](Self::took_run) has to follow.
+    /// Takes the payload of the next of those. [`took_run`](Self::took_run) has
+    /// to follow.
     #[inline]
-    pub fn take_another(&mut self, packet: Packet, pool: &mut Pool) {
-        self.rcv.take_next(packet, pool);
+    pub fn take_run(&mut self, packet: Packet, pool: &mut Pool) {
+        self.rcv.take_run(packet, pool);
     }
 
     /// `segments` more of `len` bytes each were taken in a run. What one of them
@@ -93,6 +93,7 @@ impl Connection {
             return;
         }
         let bytes = segments * len;
+        self.rcv.took_run(bytes);
         self.note_flow(bytes);
         self.ack.unacked += bytes;
         self.snd.wl1 = self.rcv.nxt - len;

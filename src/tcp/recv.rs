@@ -234,6 +234,31 @@ impl Receive {
             && share::may_keep(self.frames(), pool)
     }
 
+    /// How many segments of `len` bytes at `nxt`, one behind the other, can be
+    /// taken by [`take_run`](Self::take_run).
+    #[inline]
+    pub fn takes_run(&self, len: u32, pool: &Pool) -> u32 {
+        let plain = len > COMPACT as u32 && self.early.as_ref().is_none_or(|e| e.is_empty());
+        if !plain {
+            return 0;
+        }
+        let frames = share::plenty(self.frames(), pool);
+        (self.window() / len).min(u32::try_from(frames).unwrap_or(u32::MAX))
+    }
+
+    /// Takes one of those. [`took_run`](Self::took_run) has to follow.
+    #[inline]
+    pub fn take_run(&mut self, packet: Packet, pool: &mut Pool) {
+        self.inbox.push_long(packet, pool);
+    }
+
+    /// So many bytes were taken that way.
+    #[inline]
+    pub fn took_run(&mut self, bytes: u32) {
+        self.nxt += bytes;
+        self.inbox.extended(bytes);
+    }
+
     /// Takes payload at `nxt`, of which [`takes_next`](Self::takes_next) holds.
     pub fn take_next(&mut self, packet: Packet, pool: &mut Pool) {
         self.deliver(packet, pool);

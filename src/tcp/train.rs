@@ -10,54 +10,118 @@ use crate::frame::{Held, Pool, TxDesc};
 use crate::time::Instant;
 use crate::wire::checksum::Sum;
 use crate::wire::tcp::{Flags, HEADER_LEN, Header, SeqNumber};
-use crate::wire::template::Template;
+use crate::wire::template::{self, Template};
+use crate::wire::{eth, ipv4};
 
 /// Longest header of a data segment: with timestamps.
-const MAX_HEADER: usize = HEADER_LEN + TIMESTAMPS_LEN as usize;
+const MAX_TCP: usize = HEADER_LEN + TIMESTAMPS_LEN as usize;
+/// All headers of one.
+const MAX_HEADERS: usize = template::MAX_LEN + MAX_TCP;
+/// Where TCP begins over untagged IPv4.
+const TCP_AT: usize = eth::HEADER_LEN + ipv4::HEADER_LEN;
+/// All headers there, without and with timestamps.
+const PLAIN: usize = TCP_AT + HEADER_LEN;
+const STAMPED: usize = TCP_AT + MAX_TCP;
 
 /// Headers of a train.
 struct Pattern {
-    /// The TCP header with neither sequence number, PSH nor checksum.
-    bytes: [u8; MAX_HEADER],
+    /// All headers, with neither identification, sequence number, PSH nor
+    /// checksums.
+    bytes: [u8; MAX_HEADERS],
     len: usize,
-    /// The sum over those bytes and the pseudo-header.
+    /// Where TCP's begins.
+    tcp: usize,
+    /// The sum over the IPv4 header without identification; none with IPv6.
+    ip: Option<Sum>,
+    /// The sum over TCP's header and the pseudo-header.
     sum: Sum,
-    ecn: u8,
 }
 
 impl Pattern {
     /// For segments of `payload` bytes.
     fn new(header: &Header, t: &Template, payload: usize, ecn: u8) -> Self {
-        let mut bytes = [0; MAX_HEADER];
-        let len = header.emit(&mut bytes);
-        let sum = Sum::of(&bytes[..len]).add(t.pseudo_sum(len + payload));
+        let mut bytes = [0; MAX_HEADERS];
+        let tcp = t.len();
+        let len = header.emit(&mut bytes[tcp..]);
+        let sum = Sum::of(&bytes[tcp..tcp + len]).add(t.pseudo_sum(len + payload));
+        t.write_marked(&mut bytes, len + payload, 0, ecn);
+        let ip = (!t.is_ipv6()).then(|| {
+            let ip = &mut bytes[tcp - ipv4::HEADER_LEN..tcp];
+            ip[10..12].fill(0);
+            Sum::of(ip)
+        });
         Self {
             bytes,
-            len,
+            len: tcp + len,
+            tcp,
+            ip,
             sum,
-            ecn,
         }
     }
 
-    /// Writes the header of the segment at `seq`, with the sum of its payload.
+    /// Writes the headers of the segment at `seq`, with the sum of its payload.
     #[inline(always)] // the call costs as much as the work
-    fn write(&self, out: &mut [u8], seq: SeqNumber, payload: Sum, push: bool) {
+    fn write(&self, out: &mut [u8], ident: u16, seq: SeqNumber, payload: Sum, push: bool) {
         // Copies of a constant length become a few moves.
-        if self.len == HEADER_LEN {
-            out[..HEADER_LEN].copy_from_slice(&self.bytes[..HEADER_LEN]);
-        } else {
-            out[..MAX_HEADER].copy_from_slice(&self.bytes);
+        match (self.tcp, self.len) {
+            (TCP_AT, PLAIN) => self.write_at::<PLAIN>(out, ident, seq, payload, push),
+            (TCP_AT, STAMPED) => self.write_at::<STAMPED>(out, ident, seq, payload, push),
+            _ => self.write_any(out, ident, seq, payload, push),
+        }
+    }
+
+    #[inline(always)]
+    fn write_at<const LEN: usize>(
+        &self,
+        out: &mut [u8],
+        ident: u16,
+        seq: SeqNumber,
+        payload: Sum,
+        push: bool,
+    ) {
+        if let Some(out) = out.first_chunk_mut::<LEN>() {
+            out.copy_from_slice(&self.bytes[..LEN]);
+            let (ip, tcp) = out[eth::HEADER_LEN..].split_at_mut(ipv4::HEADER_LEN);
+            self.fill(ip, tcp, ident, seq, payload, push);
+        }
+    }
+
+    #[inline(never)]
+    fn write_any(&self, out: &mut [u8], ident: u16, seq: SeqNumber, payload: Sum, push: bool) {
+        out[..self.len].copy_from_slice(&self.bytes[..self.len]);
+        let (below, tcp) = out.split_at_mut(self.tcp);
+        let ip = &mut below[self.tcp - ipv4::HEADER_LEN..];
+        self.fill(ip, tcp, ident, seq, payload, push);
+    }
+
+    /// What differs from one segment to the next. `ip` are the last 20 bytes
+    /// before TCP.
+    #[inline(always)]
+    fn fill(
+        &self,
+        ip: &mut [u8],
+        tcp: &mut [u8],
+        ident: u16,
+        seq: SeqNumber,
+        payload: Sum,
+        push: bool,
+    ) {
+        if let Some(sum) = self.ip {
+            ip[4..6].copy_from_slice(&ident.to_be_bytes());
+            let sum = sum.add(Sum::word(ident));
+            ip[10..12].copy_from_slice(&sum.finish().to_be_bytes());
         }
         let flags = if push { Flags::PSH } else { Flags::NONE };
-        out[4..8].copy_from_slice(&seq.0.to_be_bytes());
-        out[13] |= flags.0;
-        let sum = self
-            .sum
-            .add(payload)
-            .add(Sum::word((seq.0 >> 16) as u16))
-            .add(Sum::word(seq.0 as u16))
-            .add(Sum::word(u16::from(flags.0)));
-        out[16..18].copy_from_slice(&sum.finish().to_be_bytes());
+        tcp[4..8].copy_from_slice(&seq.0.to_be_bytes());
+        tcp[13] |= flags.0;
+        let sum = Sum::all([
+            self.sum,
+            payload,
+            Sum::word((seq.0 >> 16) as u16),
+            Sum::word(seq.0 as u16),
+            Sum::word(u16::from(flags.0)),
+        ]);
+        tcp[16..18].copy_from_slice(&sum.finish().to_be_bytes());
     }
 }
 
@@ -92,8 +156,8 @@ impl Connection {
             return self.long_train(now, pool, t, &header, ecn, budget, tx);
         }
         let pattern = Pattern::new(&header, t, usize::from(mss), ecn);
-        let (below, tail) = (t.len(), self.snd.tail());
-        let whole = below + pattern.len + usize::from(mss);
+        let tail = self.snd.tail();
+        let whole = pattern.len + usize::from(mss);
         let mut ident = self.ident;
         let most = budget.min((room / u32::from(mss)) as usize);
         let sent = self.snd.send_unsent(now, most, |s| {
@@ -102,9 +166,7 @@ impl Connection {
             let held = s.held.as_mut().filter(|h| plain && h.len() == whole)?;
             let desc = pool.transmit_written(held, |bytes| {
                 ident = ident.wrapping_add(1);
-                let (low, segment) = bytes.split_at_mut(below);
-                t.write_marked(low, segment.len(), ident, pattern.ecn);
-                pattern.write(segment, seq, s.sum, end == tail);
+                pattern.write(bytes, ident, seq, s.sum, end == tail);
             })?;
             tx.push_back(desc);
             Some(())
@@ -145,10 +207,10 @@ impl Connection {
     ) -> usize {
         let (mss, parts) = (self.snd.mss, self.snd.glued());
         let edge = self.snd.una + self.snd.wnd;
-        let (below, tail) = (t.len(), self.snd.tail());
+        let tail = self.snd.tail();
         let mut pattern = Pattern::new(header, t, parts * usize::from(mss), ecn);
         let mut length = parts;
-        let headers = below + pattern.len;
+        let headers = pattern.len;
         let (mut segments, mut frames, mut sent) = (0, 0, 0);
         loop {
             let left = budget - sent;
@@ -180,10 +242,7 @@ impl Connection {
             if let Some(s) = self.snd.next_unsent_mut()
                 && let Some(bytes) = s.held.as_mut().and_then(|h| pool.held_mut(h))
             {
-                let (low, segment) = bytes.split_at_mut(below);
-                let len = pattern.len + n * usize::from(mss);
-                t.write_marked(low, len, self.ident, pattern.ecn);
-                pattern.write(segment, s.seq, sum, behind == tail);
+                pattern.write(bytes, self.ident, s.seq, sum, behind == tail);
             }
             for part in 0..n {
                 let Some(s) = self.snd.next_unsent_mut() else {

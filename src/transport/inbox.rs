@@ -118,6 +118,20 @@ impl Inbox {
         self.ready.push_back(packet);
     }
 
+    /// Adds a packet whose payload is longer than [`COMPACT`], where there is
+    /// [plenty](share::plenty). [`extended`](Self::extended) has to follow.
+    #[inline]
+    pub fn push_long(&mut self, packet: Packet, pool: &mut Pool) {
+        pool.unread_now(&packet);
+        self.ready.push_back(packet);
+    }
+
+    /// Packets of so many bytes in all were added.
+    #[inline]
+    pub const fn extended(&mut self, bytes: u32) {
+        self.ready_bytes += bytes;
+    }
+
     /// First waiting bytes.
     pub fn chunk<'a>(&'a self, pool: &'a Pool) -> Option<&'a [u8]> {
         self.ready.front().map(|p| pool.bytes(p))
@@ -165,7 +179,7 @@ impl Inbox {
 
     /// Shows the waiting bytes packet by packet to `take`, which answers how many
     /// it takes, and drops those, until it takes less than a packet. Answers how
-    /// many it took in all, and the last packet that became free.
+    /// many it took in all, and the last packet if it took that.
     #[inline]
     pub fn read(
         &mut self,
@@ -181,14 +195,15 @@ impl Inbox {
                 first.advance(taken);
                 break;
             }
-            if let Some(packet) = self.ready.pop_front()
-                && let Some(old) = spare.replace(packet)
-            {
-                pool.free(old);
+            let Some(packet) = self.ready.pop_front() else {
+                break;
+            };
+            if self.ready.is_empty() {
+                pool.read(&packet);
+                spare = Some(packet);
+                break;
             }
-        }
-        if let Some(last) = &spare {
-            pool.read(last);
+            pool.free(packet);
         }
         self.ready_bytes -= all as u32;
         self.drain(all);

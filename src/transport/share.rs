@@ -50,6 +50,15 @@ pub fn may_exceed(pool: &Pool) -> bool {
     pool.unread() < most && pool.available() >= floor(pool)
 }
 
+/// How many more frames a connection that keeps `own` may keep before it has to
+/// save any: at least, of frames that are not free.
+#[inline]
+pub fn plenty(own: usize, pool: &Pool) -> usize {
+    // With each, one fewer is left.
+    let saves = EAGER / 4;
+    (saves * left(pool)).saturating_sub(own) / (saves + 1)
+}
+
 /// The same with payload that is out of order.
 #[inline]
 pub fn may_keep_early(own: usize, pool: &Pool) -> bool {

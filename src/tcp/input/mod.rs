@@ -29,7 +29,7 @@ impl Connection {
     /// Answers whether it was the next payload of a stream that flows: until
     /// anything else happens to the connection, segments with the same header
     /// but for sequence number and PSH may be taken by
-    /// [`take_another`](Self::take_another).
+    /// [`take_run`](Self::take_run).
     pub fn handle_segment(
         &mut self,
         now: Instant,

@@ -277,6 +277,7 @@ impl Send {
 
     /// Queues a payload packet. Its range becomes that of the whole packet,
     /// headers included.
+    #[inline]
     pub fn push(&mut self, packet: Packet, sum: Sum, pool: &mut Pool) {
         let mut packet = packet;
         let len = packet.len() as u16;

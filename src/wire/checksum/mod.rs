@@ -36,12 +36,15 @@ fn fold(sum: u64) -> u32 {
 /// word.
 #[inline]
 fn native_sum(bytes: &[u8]) -> u64 {
-    if let Some(sum) = wide::sum(bytes) {
-        return sum;
-    }
     if bytes.len() < SHORT {
         return sum_short(bytes);
     }
+    wide::sum(bytes).unwrap_or_else(|| narrow_sum(bytes))
+}
+
+/// The same by registers that every processor has.
+#[inline(never)]
+fn narrow_sum(bytes: &[u8]) -> u64 {
     let (chunks, tail) = bytes.as_chunks::<CHUNK>();
     sum_words(tail) + chunks.chunks(BLOCK).map(sum_chunks).sum::<u64>()
 }
@@ -137,6 +140,15 @@ impl Sum {
         Sum((sum & 0xffff) + (sum >> 16))
     }
 
+    /// The sum of all parts, each of which begins at an even offset.
+    #[inline]
+    pub fn all<const PARTS: usize>(parts: [Sum; PARTS]) -> Sum {
+        const { assert!(PARTS < 1 << 15) }
+        let sum: u32 = parts.iter().map(|part| part.0).sum();
+        let sum = (sum & 0xffff) + (sum >> 16);
+        Sum((sum & 0xffff) + (sum >> 16))
+    }
+
     /// The sum of the two parts; `other` begins at an odd offset.
     #[inline]
     pub const fn add_odd(self, other: Sum) -> Sum {
@@ -156,18 +168,22 @@ impl Sum {
 ///
 /// # Panics
 /// When the lengths differ.
+#[inline]
 pub fn copy_and_sum(dst: &mut [u8], src: &[u8]) -> Sum {
     assert_eq!(dst.len(), src.len(), "copy between different lengths");
-    let total = wide::copy(dst, src).unwrap_or_else(|| {
-        let blocks = dst.chunks_mut(COPY_BLOCK).zip(src.chunks(COPY_BLOCK));
-        blocks
-            .map(|(to, from)| {
-                to.copy_from_slice(from);
-                native_sum(to)
-            })
-            .sum()
-    });
+    let total = wide::copy(dst, src).unwrap_or_else(|| narrow_copy(dst, src));
     Sum(u32::from((fold(total) as u16).to_be()))
+}
+
+#[inline(never)]
+fn narrow_copy(dst: &mut [u8], src: &[u8]) -> u64 {
+    let blocks = dst.chunks_mut(COPY_BLOCK).zip(src.chunks(COPY_BLOCK));
+    blocks
+        .map(|(to, from)| {
+            to.copy_from_slice(from);
+            native_sum(to)
+        })
+        .sum()
 }
 
 /// The part of a pseudo-header that a connection keeps: addresses and protocol

@@ -40,14 +40,19 @@ mod avx2 {
             return None;
         }
         let simd = V3::try_new()?;
-        let (mut words, odd) = bytes.split_at(bytes.len() & !1);
-        let mut total = sum_odd(odd);
-        while words.len() > MOST {
-            let (block, rest) = words.split_at(MOST);
-            total += simd.vectorize(SumBlock { simd, block });
-            words = rest;
+        if is_block(bytes) {
+            return Some(simd.vectorize(SumBlock { simd, block: bytes }));
         }
-        Some(total + simd.vectorize(SumBlock { simd, block: words }))
+        Some(sum_blocks(simd, bytes))
+    }
+
+    /// The same of more than a block, or with an odd byte.
+    #[inline(never)]
+    fn sum_blocks(simd: V3, bytes: &[u8]) -> u64 {
+        let (words, odd) = bytes.split_at(bytes.len() & !1);
+        let blocks = words.chunks(MOST);
+        let sums = blocks.map(|block| simd.vectorize(SumBlock { simd, block }));
+        sums.sum::<u64>() + sum_odd(odd)
     }
 
     /// Copies `src` to `dst`, which are of one length. The sum of what was
@@ -58,23 +63,33 @@ mod avx2 {
             return None;
         }
         let simd = V3::try_new()?;
-        let (mut from, odd) = src.split_at(src.len() & !1);
-        let (mut to, to_odd) = dst.split_at_mut(from.len());
-        let mut total = sum_odd(odd);
-        if let ([to], [from]) = (to_odd, odd) {
-            *to = *from;
-        }
-        while from.len() > MOST {
-            let (block, rest) = from.split_at(MOST);
-            let (to_block, to_rest) = to.split_at_mut(MOST);
-            total += simd.vectorize(CopyBlock {
+        if is_block(src) {
+            return Some(simd.vectorize(CopyBlock {
                 simd,
-                to: to_block,
-                from: block,
-            });
-            (from, to) = (rest, to_rest);
+                to: dst,
+                from: src,
+            }));
         }
-        Some(total + simd.vectorize(CopyBlock { simd, to, from }))
+        Some(copy_blocks(simd, dst, src))
+    }
+
+    /// The same of more than a block, or with an odd byte.
+    #[inline(never)]
+    fn copy_blocks(simd: V3, dst: &mut [u8], src: &[u8]) -> u64 {
+        let (words, odd) = src.split_at(src.len() & !1);
+        let (to_words, to_odd) = dst.split_at_mut(words.len());
+        to_odd.copy_from_slice(odd);
+        let mut total = sum_odd(odd);
+        for (to, from) in to_words.chunks_mut(MOST).zip(words.chunks(MOST)) {
+            total += simd.vectorize(CopyBlock { simd, to, from });
+        }
+        total
+    }
+
+    /// Whether the inner loops take all of it at once, as they do a packet.
+    #[inline(always)]
+    const fn is_block(bytes: &[u8]) -> bool {
+        bytes.len() <= MOST && bytes.len().is_multiple_of(2)
     }
 
     /// The word that begins with the last byte, if there is one.
