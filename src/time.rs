@@ -87,6 +87,12 @@ impl Nanos {
         Self(n.saturating_mul(1_000_000_000))
     }
 
+    /// As a number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
     /// The sum.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {

@@ -28,14 +28,14 @@ const SAVINGS: u32 = 8;
 const PART: u32 = 24;
 /// A least round trip that is longer than the smallest by that part of it
 /// means a queue.
-const RISE: u32 = 8;
-/// So does one that is longer by this. An active queue management lets none
+const RISE: u64 = 8;
+/// So does one that is longer by this, in nanoseconds. An active queue management lets none
 /// grow far beyond five milliseconds (RFC 8289 section 4.2).
-const MAX_RISE: Duration = Duration::from_millis(4);
+const MAX_RISE: u64 = 4_000_000;
 /// A smoothed round trip may always be longer by that part ...
-const MEAN_RISE: u32 = 32;
+const MEAN_RISE: u64 = 32;
 /// ... and by so many times its mean deviation, which is jitter.
-const DEVIATIONS: u32 = 6;
+const DEVIATIONS: u64 = 6;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tolerance {
@@ -69,13 +69,14 @@ impl Tolerance {
             self.least = [u32::MAX, self.least[0]];
         }
         if let Some(rtt) = a.rtt {
-            self.least[0] = self.least[0].min(units(rtt));
+            self.least[0] = self.least[0].min(units(nanos(rtt)));
         }
-        let rise = (a.min_rtt / RISE).min(MAX_RISE);
-        let stands = self.least[0].min(self.least[1]) > units(a.min_rtt.saturating_add(rise));
-        let allowed = (a.min_rtt / MEAN_RISE).max(a.rttvar.saturating_mul(DEVIATIONS));
-        let comes = a.srtt > a.min_rtt.saturating_add(allowed);
-        self.no_queue = !a.min_rtt.is_zero() && !stands && !comes;
+        let (least, mean) = (nanos(a.min_rtt), nanos(a.srtt));
+        let rise = (least / RISE).min(MAX_RISE);
+        let stands = self.least[0].min(self.least[1]) > units(least.saturating_add(rise));
+        let allowed = (least / MEAN_RISE).max(nanos(a.rttvar).saturating_mul(DEVIATIONS));
+        let comes = mean > least.saturating_add(allowed);
+        self.no_queue = least > 0 && !stands && !comes;
     }
 
     /// Whether the loss of a segment is forgiven; it is paid for then.
@@ -121,7 +122,13 @@ const fn price(segments: u32, smss: u32) -> u32 {
     PRICE.saturating_mul(segments).saturating_mul(smss)
 }
 
+/// Nanoseconds, or the most that there are: integers are compared and divided at
+/// a fraction of what durations take.
+fn nanos(d: Duration) -> u64 {
+    crate::time::Nanos::from(d).get()
+}
+
 /// A round trip in units of 256 ns, so that 18 minutes fit.
-fn units(d: Duration) -> u32 {
-    u32::try_from(d.as_nanos() >> 8).unwrap_or(u32::MAX - 1)
+fn units(nanos: u64) -> u32 {
+    u32::try_from(nanos >> 8).unwrap_or(u32::MAX - 1)
 }

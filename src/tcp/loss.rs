@@ -289,6 +289,11 @@ impl Connection {
             self.judge_mtu_probe(now);
             return lost;
         }
+        if !self.snd.has_sent() && self.snd.resent(0).is_none() {
+            // Nothing is left that could be lost.
+            self.timers.stop(Timer::Reorder);
+            return 0;
+        }
         let recovering = self.recovery.is_repairing();
         let srtt = self.srtt();
         let (lost, wait) =
