@@ -10,6 +10,7 @@ mod handover;
 mod mailbox;
 pub mod netlink;
 pub mod ports;
+mod rehearsal;
 mod ring;
 mod run;
 pub mod sim;

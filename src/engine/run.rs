@@ -4,6 +4,7 @@ use std::io;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::rehearsal::Rehearsal;
 use super::{Application, Clock, Engine, Idle};
 use crate::frame::Ledger;
 use crate::link::Link;
@@ -18,6 +19,8 @@ const HEALTH: Duration = Duration::from_millis(200);
 const GLANCE: Duration = Duration::from_micros(2);
 /// Looks for each reading of the clock, which takes as long as one of them.
 const LOOKS: u32 = 4;
+/// No more packets in a turn are no stream, but may be requests.
+const FEW: usize = 4;
 /// A stream is as many bytes as this in [`STREAM_WINDOW`]: 4 Gbit/s. Small
 /// packets, which somebody may be waiting for, do not come to that.
 const STREAM_BYTES: usize = 48 << 10;
@@ -134,6 +137,7 @@ impl<L: Link, A: Application> Engine<L, A> {
         let mut health_at = now + HEALTH;
         let mut stream = Stream::new(now);
         let mut helped_until = now;
+        let mut rehearsal = Rehearsal::new(&self.config);
         loop {
             let messages = self.core.counters.messages_in;
             let turn = self.turn(now);
@@ -179,7 +183,13 @@ impl<L: Link, A: Application> Engine<L, A> {
                         std::hint::spin_loop();
                         now = clock.now();
                     }
-                } else if !turn.worked {
+                } else if turn.worked {
+                    // While what was sent is answered.
+                    let few = (1..=FEW).contains(&turn.received);
+                    if few && turn.next.is_none_or(|next| next > now) && !self.looks(now) {
+                        rehearsal.step();
+                    }
+                } else {
                     now = self.glance(clock, now, turn.next);
                 }
                 continue;
@@ -202,17 +212,21 @@ impl<L: Link, A: Application> Engine<L, A> {
         let mut now = begin;
         while now < until {
             for _ in 0..LOOKS {
-                let pool = &mut self.core.pool;
-                let received = self
-                    .link
-                    .receive(now, pool, &mut self.rx, self.config.batch);
-                if received > 0 || self.has_mail() {
+                if self.looks(now) || self.has_mail() {
                     return now;
                 }
             }
             now = clock.now();
         }
         now
+    }
+
+    /// Looks for packets, which the next turn takes: whether there are some.
+    #[inline]
+    fn looks(&mut self, now: Instant) -> bool {
+        let pool = &mut self.core.pool;
+        let most = self.config.batch;
+        self.rx.is_empty() && self.link.receive(now, pool, &mut self.rx, most) > 0
     }
 
     /// Whether anything from another thread waits.
