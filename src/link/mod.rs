@@ -40,6 +40,12 @@ pub trait Link {
         max: usize,
     ) -> usize;
 
+    /// Whether nothing waits to be received, where that can be said at almost no
+    /// cost: for who looks again and again. `false` says nothing.
+    fn is_quiet(&self) -> bool {
+        false
+    }
+
     /// Takes completed transmissions back, then submits packets from the
     /// front of `queue` until it is empty or the link is full. What is left
     /// stays in `queue`, in order.
@@ -87,6 +93,10 @@ impl<L: Link + ?Sized> Link for Box<L> {
         max: usize,
     ) -> usize {
         (**self).receive(now, pool, out, max)
+    }
+
+    fn is_quiet(&self) -> bool {
+        (**self).is_quiet()
     }
 
     fn transmit(&mut self, now: Instant, pool: &mut Pool, queue: &mut VecDeque<TxDesc>) {

@@ -18,7 +18,7 @@ mod rings;
 mod tests;
 mod traffic;
 
-use self::traffic::{Sizes, Traffic};
+use self::traffic::{FILL_BATCH, Sizes, Traffic};
 use super::socket::{self, Rings};
 use super::{LinkOptions, Steering, Umem, XdpError};
 
@@ -95,7 +95,7 @@ impl XdpLink {
             poll: Vec::with_capacity(16),
         };
         if let Some(rings) = &mut link.rings {
-            link.traffic.refill(rings, Instant::ZERO, pool);
+            link.traffic.refill(rings, Instant::ZERO, pool, FILL_BATCH);
         }
         if let Err(error) = steering.set_socket(queue, link.as_fd()) {
             link.close(pool);
@@ -232,6 +232,13 @@ impl Link for XdpLink {
             Some(rings) => self.traffic.receive(rings, now, pool, out, max),
             None => 0,
         }
+    }
+
+    #[inline]
+    fn is_quiet(&self) -> bool {
+        self.rings
+            .as_ref()
+            .is_none_or(|rings| rings.watch.is_quiet())
     }
 
     fn transmit(&mut self, now: Instant, pool: &mut Pool, queue: &mut VecDeque<TxDesc>) {

@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use libxdp_sys as xdp;
 
@@ -54,12 +55,133 @@ pub(super) unsafe fn put(ring: *mut xdp::xsk_ring_prod, descs: &[Outgoing]) -> u
     }
 }
 
+/// Where in its mappings the rings of the AF_XDP socket `fd` have their parts.
+fn offsets(fd: RawFd) -> io::Result<libc::xdp_mmap_offsets> {
+    let mut offsets = std::mem::MaybeUninit::<libc::xdp_mmap_offsets>::zeroed();
+    let mut length = size_of::<libc::xdp_mmap_offsets>() as libc::socklen_t;
+    // SAFETY: pointer and length describe `offsets`.
+    let result = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_XDP,
+            libc::XDP_MMAP_OFFSETS,
+            offsets.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if length as usize != size_of::<libc::xdp_mmap_offsets>() {
+        // Before Linux 5.4, which has no flags in its rings.
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    // SAFETY: plain numbers, which the kernel has filled in.
+    Ok(unsafe { offsets.assume_init() })
+}
+
+/// Memory shared with the kernel.
+#[derive(Debug)]
+struct Mapping {
+    map: NonNull<libc::c_void>,
+    bytes: usize,
+}
+
+impl Mapping {
+    /// The first `bytes` bytes of the ring of `fd` that the kernel has at
+    /// `offset`.
+    fn new(fd: RawFd, protection: i32, bytes: usize, offset: libc::off_t) -> io::Result<Self> {
+        // SAFETY: a new mapping, where the kernel likes.
+        let map = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                protection,
+                libc::MAP_SHARED | libc::MAP_POPULATE,
+                fd,
+                offset,
+            )
+        };
+        match NonNull::new(map).filter(|map| map.as_ptr() != libc::MAP_FAILED) {
+            Some(map) => Ok(Self { map, bytes }),
+            None => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// What lies `offset` bytes behind its beginning.
+    ///
+    /// # Safety
+    /// The kernel has said that it is there.
+    const unsafe fn at(&self, offset: u64) -> *mut libc::c_void {
+        // SAFETY: by this function's contract it is inside of the mapping.
+        unsafe { self.map.as_ptr().byte_add(offset as usize) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: `new` made exactly this mapping, and whoever has pointers
+        // into it has it as well.
+        unsafe { libc::munmap(self.map.as_ptr(), self.bytes) };
+    }
+}
+
+/// Looks at how many frames a socket has received, and at nothing else.
+#[derive(Debug)]
+pub(super) struct RxWatch {
+    producer: *const AtomicU32,
+    /// Frames that were taken from the ring, as the ring counts them.
+    taken: u32,
+    _map: Mapping,
+}
+
+// SAFETY: it points to memory that is shared with the kernel alone, which it
+// only reads.
+unsafe impl Send for RxWatch {}
+
+impl RxWatch {
+    /// Of the AF_XDP socket `fd`, from which nothing was received so far.
+    pub(super) fn map(fd: RawFd) -> io::Result<Self> {
+        let rx = offsets(fd)?.rx;
+        // The numbers come before the descriptors.
+        let map = Mapping::new(
+            fd,
+            libc::PROT_READ,
+            rx.desc as usize,
+            libc::XDP_PGOFF_RX_RING,
+        )?;
+        // SAFETY: the kernel has said where in the mapping they are.
+        let (producer, consumer) = unsafe { (map.at(rx.producer), map.at(rx.consumer)) };
+        // SAFETY: of the mapping, and this process alone changes it.
+        let taken = unsafe { consumer.cast::<u32>().read_volatile() };
+        Ok(Self {
+            producer: producer.cast_const().cast(),
+            taken,
+            _map: map,
+        })
+    }
+
+    /// Notes that `n` frames were taken from the ring.
+    #[inline]
+    pub(super) const fn took(&mut self, n: usize) {
+        self.taken = self.taken.wrapping_add(n as u32);
+    }
+
+    /// Whether all that was received has been taken.
+    #[inline]
+    pub(super) fn is_quiet(&self) -> bool {
+        // SAFETY: of the mapping, and aligned as the kernel has it. Whoever
+        // takes frames reads the number again, before them.
+        let received = unsafe { &*self.producer }.load(Ordering::Relaxed);
+        received == self.taken
+    }
+}
+
 /// The mapped ring. Whoever has it is the only one who puts things there.
 #[derive(Debug)]
 pub(super) struct TxRing {
     ring: xdp::xsk_ring_prod,
-    map: NonNull<libc::c_void>,
-    bytes: usize,
+    _map: Mapping,
 }
 
 // SAFETY: it points to memory that is shared with the kernel alone, and all
@@ -70,44 +192,16 @@ impl TxRing {
     /// Maps the transmit ring of `size` entries, a power of two, of the AF_XDP
     /// socket `fd`, on which nothing was put so far.
     pub(super) fn map(fd: RawFd, size: u32) -> io::Result<Self> {
-        let mut offsets = std::mem::MaybeUninit::<libc::xdp_mmap_offsets>::zeroed();
-        let mut length = size_of::<libc::xdp_mmap_offsets>() as libc::socklen_t;
-        // SAFETY: pointer and length describe `offsets`.
-        let result = unsafe {
-            libc::getsockopt(
-                fd,
-                libc::SOL_XDP,
-                libc::XDP_MMAP_OFFSETS,
-                offsets.as_mut_ptr().cast(),
-                &raw mut length,
-            )
-        };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        if length as usize != size_of::<libc::xdp_mmap_offsets>() {
-            // Before Linux 5.4, which has no flags in its rings.
-            return Err(io::ErrorKind::Unsupported.into());
-        }
-        // SAFETY: plain numbers, which the kernel has filled in.
-        let tx = unsafe { offsets.assume_init() }.tx;
+        let tx = offsets(fd)?.tx;
         let bytes = tx.desc as usize + size as usize * size_of::<xdp::xdp_desc>();
-        // SAFETY: a new mapping, where the kernel likes.
-        let map = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_POPULATE,
-                fd,
-                libc::XDP_PGOFF_TX_RING,
-            )
-        };
-        let Some(map) = NonNull::new(map).filter(|map| map.as_ptr() != libc::MAP_FAILED) else {
-            return Err(io::Error::last_os_error());
-        };
+        let map = Mapping::new(
+            fd,
+            libc::PROT_READ | libc::PROT_WRITE,
+            bytes,
+            libc::XDP_PGOFF_TX_RING,
+        )?;
         // SAFETY: the kernel has said where in the mapping they are.
-        let at = |offset: u64| unsafe { map.as_ptr().byte_add(offset as usize) };
+        let at = |offset: u64| unsafe { map.at(offset) };
         let word = |offset| at(offset).cast::<u32>();
         let (producer, consumer) = (word(tx.producer), word(tx.consumer));
         // SAFETY: of the mapping, and so far nobody changes them.
@@ -122,7 +216,7 @@ impl TxRing {
             ring: at(tx.desc),
             flags: word(tx.flags),
         };
-        Ok(Self { ring, map, bytes })
+        Ok(Self { ring, _map: map })
     }
 
     /// As [`put`].
@@ -155,12 +249,5 @@ impl TxRing {
     pub(super) fn needs_wakeup(&self) -> bool {
         // SAFETY: as in `put`.
         unsafe { xdp::xsk_ring_prod__needs_wakeup(&raw const self.ring) != 0 }
-    }
-}
-
-impl Drop for TxRing {
-    fn drop(&mut self) {
-        // SAFETY: `map` made exactly this mapping, and its pointers go with it.
-        unsafe { libc::munmap(self.map.as_ptr(), self.bytes) };
     }
 }

@@ -11,7 +11,7 @@ use xsk_rs::{CompQueue, FillQueue, RxQueue, Socket, TxQueue};
 
 use crate::stats::KernelCounters;
 
-use super::ring::TxRing;
+use super::ring::{RxWatch, TxRing};
 use super::umem::{Umem, ring_size};
 use super::{AttachedMode, Interface, Steering, XdpError};
 
@@ -86,6 +86,7 @@ pub(super) const FRAME_OVERHEAD: u32 = 26;
 pub(super) struct Rings {
     pub(super) tx: TxRing,
     pub(super) rx: RxQueue,
+    pub(super) watch: RxWatch,
     pub(super) fill: FillQueue,
     pub(super) completion: CompQueue,
     pub(super) fd: RawFd,
@@ -138,8 +139,9 @@ pub(super) fn bind(
         .build();
     let (socket, rx, fill, completion) = create(umem, &interface, queue, config, options, chains)?;
     let fd = rx.fd().as_raw_fd();
-    let tx = TxRing::map(fd, options.tx_ring)
-        .map_err(|e| XdpError::system(format!("map a ring of {}", interface.name), e))?;
+    let failed = |e| XdpError::system(format!("map a ring of {}", interface.name), e);
+    let tx = TxRing::map(fd, options.tx_ring).map_err(failed)?;
+    let watch = RxWatch::map(fd).map_err(failed)?;
     let budget = TX_BUDGET.min(options.tx_ring);
     // Kernels before 6.17 do not know it: they send 32 at a time.
     let _ = set_option(fd, XDP_MAX_TX_SKB_BUDGET, &budget);
@@ -148,6 +150,7 @@ pub(super) fn bind(
     Ok(Rings {
         tx,
         rx,
+        watch,
         fill,
         completion,
         fd,

@@ -78,8 +78,11 @@ fn echoes_to_a_kernel_socket_and_accounts_for_every_frame() {
         });
         let (mut packets, mut queue) = (Vec::new(), VecDeque::new());
         while !asker.is_finished() {
-            if end.receive(&mut packets) == 0 {
+            // Found by its looks alone, or the asker waits in vain.
+            if end.link.is_quiet() {
                 end.link.wait(Duration::from_millis(50), &[]).unwrap();
+            } else {
+                assert!(end.receive(&mut packets) > 0, "it said that there was one");
             }
             for mut packet in packets.drain(..) {
                 turn_round(end.pool.bytes_mut(&mut packet));

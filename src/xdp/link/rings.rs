@@ -100,7 +100,9 @@ impl RingSet for Rings {
     #[inline]
     fn take_received(&mut self, descs: &mut [FrameDesc]) -> usize {
         // SAFETY: the descriptors are only filled in.
-        unsafe { self.rx.consume(descs) }
+        let taken = unsafe { self.rx.consume(descs) };
+        self.watch.took(taken);
+        taken
     }
 
     #[inline]

@@ -12,12 +12,13 @@ use crate::xdp::ring::Outgoing;
 
 /// Descriptors moved to or from a ring at once.
 pub(super) const BATCH: usize = 256;
-/// The fill ring is topped up when so many chunks are missing.
+/// The fill ring is topped up when so many chunks are missing, or twice as many
+/// when a few frames have come.
 pub(super) const FILL_BATCH: usize = 32;
 /// Transmissions that do not complete for so long have stalled.
 pub(super) const STALL: Duration = Duration::from_secs(1);
 /// No more frames than this are no stream, but may be waited for.
-const FEW: usize = 4;
+pub(super) const FEW: usize = 4;
 /// Wake-ups in a row for one burst.
 const MAX_KICKS: usize = 16;
 /// At most one reminder of the fill ring in this time, if it has not changed.
@@ -129,7 +130,11 @@ impl<D: Descriptor> Traffic<D> {
             }
         }
         self.counters.rx_bursts += u64::from(received > 0);
-        self.refill(rings, now, pool);
+        // Somebody may wait for what comes of a few: who finds nothing next has
+        // time for this.
+        let few = (1..=FEW).contains(&received);
+        let from = if few { 2 * FILL_BATCH } else { FILL_BATCH };
+        self.refill(rings, now, pool, from);
         received
     }
 
@@ -323,16 +328,17 @@ impl<D: Descriptor> Traffic<D> {
         }
     }
 
-    /// Tops the fill ring up.
+    /// Tops the fill ring up, if `from` chunks are missing.
     pub(super) fn refill(
         &mut self,
         rings: &mut impl RingSet<Desc = D>,
         now: Instant,
         pool: &mut Pool,
+        from: usize,
     ) {
         let missing = self.sizes.fill.saturating_sub(self.filled.len());
         let mut added = 0;
-        if missing >= FILL_BATCH.min(self.sizes.fill) {
+        if missing >= from.min(self.sizes.fill) {
             let room = rings.fill_room(missing as u32) as usize;
             let wanted = missing.min(room);
             while added < wanted {
