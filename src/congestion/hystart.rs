@@ -4,6 +4,11 @@
 //! Growth per acknowledgment is not limited to 8 segments as §4.2 has it for
 //! senders without pacing: receivers that acknowledge a batch at a time would
 //! otherwise hold slow start back.
+//!
+//! Nor is a rise of less than 4 ms always noise, as §4.2 has it: where the round
+//! trip takes less than 8 ms, queues hold less than that too. A window that
+//! doubled there until the round trip took 4 ms longer would be many times what
+//! fits the rings of the two interfaces. Half of the round trip is enough there.
 
 use std::time::Duration;
 
@@ -12,6 +17,10 @@ use super::AckSample;
 const MIN_RTT_THRESH: Ticks = ticks(Duration::from_millis(4));
 const MAX_RTT_THRESH: Ticks = ticks(Duration::from_millis(16));
 const MIN_RTT_DIVISOR: u32 = 8;
+/// The part of a short round trip that stands for [`MIN_RTT_THRESH`].
+const SHORT_RTT_DIVISOR: u32 = 2;
+/// What batches and wake-ups of the two ends may come to.
+const LEAST_RTT_THRESH: Ticks = ticks(Duration::from_micros(100));
 const N_RTT_SAMPLE: u8 = 8;
 const CSS_GROWTH_DIVISOR: u32 = 4;
 const CSS_ROUNDS: u8 = 5;
@@ -116,7 +125,8 @@ impl HyStart {
                 if last == 0 {
                     return;
                 }
-                let rise = (last / MIN_RTT_DIVISOR).clamp(MIN_RTT_THRESH, MAX_RTT_THRESH);
+                let least = (last / SHORT_RTT_DIVISOR).clamp(LEAST_RTT_THRESH, MIN_RTT_THRESH);
+                let rise = (last / MIN_RTT_DIVISOR).clamp(least, MAX_RTT_THRESH);
                 if self.current_min >= last.saturating_add(rise) {
                     self.phase = Phase::Css {
                         baseline: self.current_min,

@@ -336,16 +336,49 @@ fn jitter_does_not_end_slow_start() {
     assert!(c.in_slow_start());
 }
 
+/// The window after a round of one round-trip time and eight samples of another,
+/// in microseconds.
+fn after_rise(from: u64, to: u64) -> u32 {
+    let mut c = Controller::new(Algorithm::Cubic, SMSS, 10);
+    rtt_round(&mut c, Duration::from_micros(from), 8);
+    rtt_round(&mut c, Duration::from_micros(to), 8);
+    c.cwnd()
+}
+
 #[test]
-fn a_local_network_tolerates_four_milliseconds() {
+fn a_local_network_tolerates_half_a_round_trip() {
+    // No more than 4 ms, no less than 100 us.
+    for (from, rise) in [
+        (20, 100),
+        (50, 100),
+        (2_000, 1_000),
+        (8_000, 4_000),
+        (30_000, 4_000),
+    ] {
+        assert_eq!(after_rise(from, from + rise - 1), 26_000, "{from} us");
+        assert_eq!(after_rise(from, from + rise), 25_250, "{from} us");
+    }
+}
+
+/// The window doubles as long as it fits the path; what it grows to once there is
+/// a queue is a small multiple of that, for slow start is over within five rounds.
+#[test]
+fn slow_start_on_a_short_path_ends_near_what_fits() {
+    // 100 us and 100 segments in them, a microsecond each.
     let mut c = Controller::new(Algorithm::Cubic, SMSS, 10);
-    rtt_round(&mut c, Duration::from_micros(50), 8);
-    rtt_round(&mut c, Duration::from_micros(4_049), 8);
-    assert_eq!(c.cwnd(), 26_000);
-    let mut c = Controller::new(Algorithm::Cubic, SMSS, 10);
-    rtt_round(&mut c, Duration::from_micros(50), 8);
-    rtt_round(&mut c, Duration::from_micros(4_050), 8);
-    assert_eq!(c.cwnd(), 25_250);
+    for _ in 0..40 {
+        let window = c.cwnd() / SMSS;
+        rtt_round(
+            &mut c,
+            Duration::from_micros(window.max(100).into()),
+            window,
+        );
+        if !c.in_slow_start() {
+            break;
+        }
+    }
+    assert!(!c.in_slow_start());
+    assert!(c.cwnd() < 1_000 * SMSS, "{} segments", c.cwnd() / SMSS);
 }
 
 #[test]
