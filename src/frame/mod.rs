@@ -83,6 +83,7 @@ impl Packet {
     }
 
     /// Drops the first `n` bytes of the range, or all if there are fewer.
+    #[inline]
     pub fn advance(&mut self, n: usize) {
         let n = n.min(self.len as usize) as u16;
         self.start += n;
@@ -90,6 +91,7 @@ impl Packet {
     }
 
     /// Shortens the range to `n` bytes, if it is longer.
+    #[inline]
     pub fn truncate(&mut self, n: usize) {
         self.len = n.min(self.len as usize) as u16;
     }

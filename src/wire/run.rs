@@ -151,7 +151,7 @@ impl Run {
         let word = |at| Sum::word(u16::from_be_bytes([headers[at], headers[at + 1]]));
         let ip = self.ip.add(word(18)).add(word(24));
         let l4 = frame.get(L4..self.end).unwrap_or_default();
-        ip.finish() == 0 && self.pseudo.add(Sum::of(l4)).finish() == 0
+        ip.finish() == 0 && self.pseudo.add(Sum::of_long(l4)).finish() == 0
     }
 }
 

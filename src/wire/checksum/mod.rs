@@ -120,6 +120,13 @@ impl Sum {
         Sum(u32::from((fold(native_sum(bytes)) as u16).to_be()))
     }
 
+    /// The same of what is long as a rule: payload.
+    #[inline]
+    pub fn of_long(bytes: &[u8]) -> Sum {
+        let sum = wide::sum(bytes).unwrap_or_else(|| narrow_sum(bytes));
+        Sum(u32::from((fold(sum) as u16).to_be()))
+    }
+
     /// The sum of one 16-bit word.
     #[inline]
     pub const fn word(word: u16) -> Sum {

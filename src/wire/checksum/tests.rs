@@ -52,6 +52,7 @@ proptest! {
     #[test]
     fn matches_the_definition(bytes in prop::collection::vec(any::<u8>(), 0..9000)) {
         prop_assert_eq!(Sum::of(&bytes).finish(), plain(&bytes));
+        prop_assert_eq!(Sum::of_long(&bytes).finish(), plain(&bytes));
         let mut copy = vec![0; bytes.len()];
         prop_assert_eq!(copy_and_sum(&mut copy, &bytes).finish(), plain(&bytes));
         prop_assert_eq!(copy, bytes);

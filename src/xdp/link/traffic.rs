@@ -50,6 +50,16 @@ pub(super) struct Sizes {
     pub fill: usize,
 }
 
+impl Sizes {
+    /// The chunk that has the byte at `address`. Chunks are a power of two long,
+    /// and a division would take as long as the rest of a descriptor.
+    #[inline]
+    const fn chunk_at(&self, address: usize) -> usize {
+        debug_assert!(self.chunk.is_power_of_two());
+        address >> self.chunk.trailing_zeros()
+    }
+}
+
 /// Which chunks the kernel has through the rings of one socket, and what moves
 /// them there and back.
 #[derive(Debug)]
@@ -141,8 +151,8 @@ impl<D: Descriptor> Traffic<D> {
     /// Takes one descriptor of the receive ring.
     #[inline]
     fn received(&mut self, desc: &D, pool: &mut Pool, out: &mut Vec<Packet>) {
-        let chunk = desc.address() / self.sizes.chunk;
-        let start = desc.address() % self.sizes.chunk;
+        let chunk = self.sizes.chunk_at(desc.address());
+        let start = desc.address() & (self.sizes.chunk - 1);
         let packet = if self.filled.remove(chunk) {
             let length = u16::try_from(desc.length()).unwrap_or(u16::MAX);
             // SAFETY: the kernel has just returned the chunk, which was lent
@@ -268,7 +278,7 @@ impl<D: Descriptor> Traffic<D> {
         while !self.sent.is_empty() {
             let n = rings.take_completed(&mut self.scratch);
             for desc in &self.scratch[..n] {
-                let chunk = desc.address() / self.sizes.chunk;
+                let chunk = self.sizes.chunk_at(desc.address());
                 // SAFETY: the kernel has just returned it, and it was sent
                 // through this socket.
                 if self.sent.remove(chunk) && unsafe { pool.complete_chunk(chunk as u32) } {
@@ -355,7 +365,7 @@ impl<D: Descriptor> Traffic<D> {
                 if taken < n {
                     // Not reached: `fill_room` never promises too much.
                     for desc in &self.scratch[taken..n] {
-                        let chunk = desc.address() / self.sizes.chunk;
+                        let chunk = self.sizes.chunk_at(desc.address());
                         self.filled.remove(chunk);
                         // SAFETY: the ring did not take it.
                         unsafe { pool.unlend(chunk as u32) };
@@ -438,7 +448,7 @@ impl<D: Descriptor> Traffic<D> {
     #[cold]
     fn take_back(&mut self, begin: usize, pool: &mut Pool) {
         for desc in self.outgoing.drain(begin..) {
-            let chunk = desc.address as usize / self.sizes.chunk;
+            let chunk = self.sizes.chunk_at(desc.address as usize);
             self.sent.remove(chunk);
             self.counters.tx_bytes -= u64::from(desc.length);
             // SAFETY: the ring has not been given it.
