@@ -478,21 +478,18 @@ impl Pool {
     /// Counts who has what. Reads the whole ledger: not for every packet.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
-        let mut l = Ledger::default();
-        for o in &self.owner {
-            match o {
-                Owner::Pool => l.pool += 1,
-                Owner::Fill => l.fill += 1,
-                Owner::Engine => l.engine += 1,
-                Owner::Unread => {
-                    l.engine += 1;
-                    l.unread += 1;
-                }
-                Owner::Tx => l.tx += 1,
-                Owner::Queue => l.queue += 1,
-                Owner::QueueTx => l.queue_tx += 1,
-            }
-        }
+        // One at a time, by wide registers: an engine reports while it works.
+        let of = |owner| self.owner.iter().filter(|&&o| o == owner).count() as u32;
+        let unread = of(Owner::Unread);
+        let l = Ledger {
+            pool: of(Owner::Pool),
+            fill: of(Owner::Fill),
+            engine: of(Owner::Engine) + unread,
+            unread,
+            tx: of(Owner::Tx),
+            queue: of(Owner::Queue),
+            queue_tx: of(Owner::QueueTx),
+        };
         debug_assert_eq!(l.pool as usize, self.available());
         debug_assert_eq!((l.fill, l.unread), (self.lent, self.unread));
         l
