@@ -462,12 +462,14 @@ impl<F: Copy + Eq + Hash> ServerApp<F> {
             let Some(wish) = conn.machine.next_read(max) else {
                 return;
             };
-            let ahead = conn.machine.read_ahead();
+            let (ahead, reading) = (conn.machine.read_ahead(), conn.machine.is_reading());
             let Some((mut block, len)) = block::prepare(port, flow, wish.len, ahead) else {
                 return;
             };
             conn.machine.read_issued(len);
+            // Blocks have to come in order: not before one that the disk reads.
             if self.inline_reads
+                && !reading
                 && let Ok(Some(got)) = wish.file.read_cached(wish.offset, len, &mut block)
             {
                 let now = now(port);

@@ -99,6 +99,33 @@ fn curl_gets_and_puts() {
     }
 }
 
+/// Of a file of which some is in the page cache and some is not, what can be had
+/// at once must not overtake what a disk thread reads. (On a file system in
+/// memory all goes by the disk thread.)
+#[test]
+fn blocks_that_are_cached_do_not_overtake_others() {
+    use rustix::fs::{Advice, fadvise};
+    let dir = TempDir::new().unwrap();
+    let content = pattern(4_000_001, 3);
+    let path = dir.path().join("file");
+    std::fs::write(&path, &content).unwrap();
+    let (_server, running) = serve(dir.path(), |o| o.inline_reads = true);
+    let url = format!("http://{}/file", running.address);
+    let file = std::fs::File::open(&path).unwrap();
+    file.sync_all().unwrap();
+    // Without reading ahead only what is read here is cached.
+    fadvise(&file, 0, None, Advice::Random).unwrap();
+    for part in [10_000, 50_000, 100_000, 150_000, 400_000] {
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        for at in (part..content.len()).step_by(2 * part) {
+            let len = part.min(content.len() - at);
+            std::os::unix::fs::FileExt::read_exact_at(&file, &mut vec![0; len], at as u64).unwrap();
+        }
+        assert!(ok(&curl(&[&url])) == content, "{part}");
+    }
+    assert_eq!(running.stop().outstanding(), 0);
+}
+
 #[test]
 fn many_small_files_on_one_connection() {
     let dir = TempDir::new().unwrap();

@@ -86,6 +86,12 @@ impl<B: Block> ServerConn<B> {
         self.ahead
     }
 
+    /// Whether a block is on its way.
+    #[must_use]
+    pub fn is_reading(&self) -> bool {
+        self.out.iter().any(|out| matches!(out, Out::Pending(_)))
+    }
+
     /// Blocks come in the order in which they were asked for.
     pub(super) fn on_read(
         &mut self,
