@@ -1,8 +1,9 @@
 //! Serve, get and put on an engine: what moves bytes between the machines,
 //! the engine's connections and the disk threads.
 //!
-//! File content is copied once on its way out, by the disk thread, from the
-//! page cache into the frame that is sent. On its way in it is not copied at
+//! File content is copied once on its way out, from the page cache into the
+//! frame that is sent: by the engine where a server finds it there, by a disk
+//! thread otherwise. On its way in it is not copied at
 //! all before the file system takes it: the frames that it arrived in go to
 //! the disk thread and come back.
 

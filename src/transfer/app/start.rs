@@ -53,8 +53,9 @@ pub struct ServerOptions {
     pub rate_window: Duration,
     /// Disk threads.
     pub disk: PoolConfig,
-    /// Read what is in the page cache on the engine's own thread. Saves the
-    /// way to a disk thread and back; costs the engine the copy.
+    /// Read what is in the page cache, or in a file system in memory, on the
+    /// engine's own thread. Saves the way to a disk thread and back; costs the
+    /// engine the copy.
     pub inline_reads: bool,
     /// Makes the boundaries of multipart responses hard to guess.
     pub seed: u64,
@@ -87,7 +88,7 @@ impl ServerOptions {
             min_rate: 1024,
             rate_window: Duration::from_secs(30),
             disk: PoolConfig::default(),
-            inline_reads: false,
+            inline_reads: true,
             seed: 0,
         }
     }

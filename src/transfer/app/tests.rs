@@ -101,7 +101,7 @@ fn curl_gets_and_puts() {
 
 /// Of a file of which some is in the page cache and some is not, what can be had
 /// at once must not overtake what a disk thread reads. (On a file system in
-/// memory all goes by the disk thread.)
+/// memory all goes the same way.)
 #[test]
 fn blocks_that_are_cached_do_not_overtake_others() {
     use rustix::fs::{Advice, fadvise};

@@ -2,10 +2,10 @@
 
 use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{Advice, FileType, Stat, fadvise, fstat};
+use rustix::fs::{Advice, FileType, Stat, fadvise, fstat, fstatfs};
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv, preadv2, read};
 
 use super::DiskError;
@@ -76,7 +76,21 @@ pub struct OpenFile {
     stream: bool,
     /// Hash of what was read in order, and up to where.
     hash: Option<Box<Mutex<(Hasher, u64)>>>,
+    /// What is known of reads that must not wait, once one was refused.
+    waits: OnceLock<Waits>,
 }
+
+/// Whether reads wait where the kernel has no flag against that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    /// They may.
+    Maybe,
+    /// All there is lies in memory.
+    Never,
+}
+
+/// `statfs` calls a file system in memory this.
+const TMPFS_MAGIC: u64 = 0x0102_1994;
 
 /// How much is read at a time to work out a digest: fits the L2 cache.
 const HASH_BLOCK: usize = 256 * 1024;
@@ -107,6 +121,7 @@ impl OpenFile {
             meta,
             stream: false,
             hash: None,
+            waits: OnceLock::new(),
         })
     }
 
@@ -122,6 +137,7 @@ impl OpenFile {
             meta,
             stream: true,
             hash: None,
+            waits: OnceLock::new(),
         })
     }
 
@@ -160,6 +176,7 @@ impl OpenFile {
             meta: self.meta,
             stream: self.stream,
             hash: None,
+            waits: OnceLock::new(),
         })
     }
 
@@ -221,8 +238,9 @@ impl OpenFile {
         Ok(got)
     }
 
-    /// Like [`read`](Self::read), if all of it is in the page cache; `None`
-    /// (and an unusable content of `block`) if it is not.
+    /// Like [`read`](Self::read), if it need not wait for a disk; `None` (and an
+    /// unusable content of `block`) if it might. That is what is in the page
+    /// cache, and all of a file system in memory that nothing is swapped out of.
     ///
     /// # Errors
     /// Whatever the system reports.
@@ -232,23 +250,38 @@ impl OpenFile {
         len: usize,
         block: &mut B,
     ) -> Result<Option<usize>, DiskError> {
-        let got = {
-            let mut slices = block.to_fill(len);
-            let batch = slices.len().min(1024);
-            let want: usize = slices.iter().map(|s| s.len()).sum();
-            match preadv2(
-                &self.fd,
-                &mut slices[..batch],
-                offset,
-                ReadWriteFlags::NOWAIT,
-            ) {
-                Ok(n) if n == want => n,
-                Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP) => return Ok(None),
-                Err(e) => return Err(e.into()),
-            }
+        let flags = match self.waits.get() {
+            Some(Waits::Maybe) => return Ok(None),
+            Some(Waits::Never) => ReadWriteFlags::empty(),
+            None => ReadWriteFlags::NOWAIT,
         };
-        block.filled(got);
-        Ok(Some(got))
+        let mut slices = block.to_fill(len);
+        let batch = slices.len().min(1024);
+        let want: usize = slices.iter().map(|s| s.len()).sum();
+        let read = preadv2(&self.fd, &mut slices[..batch], offset, flags);
+        drop(slices);
+        match read {
+            Ok(n) if n == want => {
+                block.filled(n);
+                Ok(Some(n))
+            }
+            Err(Errno::OPNOTSUPP) if self.waits.get().is_none() => {
+                let _ = self.waits.set(self.whether_it_waits());
+                self.read_cached(offset, len, block)
+            }
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    #[allow(clippy::unnecessary_cast)] // the field's type differs between architectures
+    fn whether_it_waits(&self) -> Waits {
+        let in_memory = fstatfs(&self.fd).is_ok_and(|fs| fs.f_type as u64 == TMPFS_MAGIC);
+        if in_memory && rustix::system::sysinfo().totalswap == 0 {
+            Waits::Never
+        } else {
+            Waits::Maybe
+        }
     }
 
     /// The digest of the whole file, from `cache` or worked out now. SHA-256

@@ -384,3 +384,37 @@ fn the_pool_answers_in_order_and_refuses_when_full() {
     drop(mailbox);
     assert_eq!(replies.iter().count() as u64, 1 + 20 - refused);
 }
+
+/// On a disk what was just written is cached, in `/dev/shm` all is in memory.
+#[test]
+fn what_needs_no_disk_is_read_at_once() {
+    for dir in [std::env::temp_dir(), "/dev/shm".into()] {
+        let Ok(dir) = tempfile::tempdir_in(dir) else {
+            continue;
+        };
+        let content: Vec<u8> = (0..100_000u32).map(|i| (i % 253) as u8).collect();
+        let name = dir.path().join("file");
+        fs::write(&name, &content).unwrap();
+        let file = OpenFile::new(fs::File::open(&name).unwrap().into()).unwrap();
+        let mut block = vec![0; 50_000];
+        let mut at_once = 0;
+        for _ in 0..3 {
+            // Memory may be short, or the file system know of no such reads.
+            if let Some(n) = file.read_cached(30_000, 50_000, &mut block).unwrap() {
+                assert_eq!(n, 50_000);
+                assert!(block == content[30_000..80_000]);
+                at_once += 1;
+            }
+        }
+        let fs = rustix::fs::statfs(dir.path()).unwrap();
+        #[allow(clippy::unnecessary_cast)] // the field's type differs
+        let in_memory = fs.f_type as u64 == 0x0102_1994;
+        if in_memory {
+            let swaps = rustix::system::sysinfo().totalswap > 0;
+            assert_eq!(at_once, if swaps { 0 } else { 3 });
+        }
+        // More than there is is for a disk thread to find out.
+        let mut block = vec![0; 50_000];
+        assert_eq!(file.read_cached(80_000, 50_000, &mut block), Ok(None));
+    }
+}
