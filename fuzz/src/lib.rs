@@ -6,6 +6,7 @@
 
 pub mod connection;
 pub mod cookie;
+mod datagrams;
 mod end;
 pub mod fields;
 pub mod http;

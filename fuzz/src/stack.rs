@@ -1,4 +1,4 @@
-//! A whole engine, with a listener and connections of its own, that gets
+//! A whole engine, with listeners and connections of its own over TCP and uTP, that gets
 //! whatever frames the input makes. It sends only valid frames, and at the end
 //! every frame is back in its pool.
 
@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fullbore::engine::{
-    Application, Context, Engine, EngineConfig, Flow, Inbox, NoClaims, Parts, Reason,
+    Application, ConnectOptions, Context, Engine, EngineConfig, Flow, Inbox, ListenOptions,
+    NoClaims, Parts, Reason, Transport,
 };
 use fullbore::frame::{PACKET_START, Packet, Pool, Region, TxDesc};
 use fullbore::link::Link;
 use fullbore::stack::iface::{self, Interface, Mode};
 use fullbore::time::Instant;
+use fullbore::utp::Ports;
 use fullbore::wire::checksum::{Sum, fill_tcp_checksum};
 use fullbore::wire::eth::{self, Mac};
 use fullbore::wire::ip::{Parsed, parse_frame};
@@ -25,6 +27,7 @@ use fullbore::wire::tcp::{Flags, Header, Options, SeqNumber, Timestamps};
 use fullbore::wire::template::{Path, Template};
 use fullbore::wire::{arp, icmpv4, ipv4};
 
+use super::datagrams::{self, Sent};
 use super::input::Input;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -96,6 +99,9 @@ impl Application for Echo {
         for ip in [IpAddr::V4(OWN), IpAddr::V6(OWN6)] {
             cx.listen(SocketAddr::new(ip, 80), 3)
                 .expect("nobody listens");
+            let utp = ListenOptions::new(Transport::Utp, 3);
+            cx.listen_with(SocketAddr::new(ip, datagrams::PORT), utp)
+                .expect("nobody listens");
         }
     }
 
@@ -157,6 +163,8 @@ struct World {
     /// The last segment that the engine sent: its header, the length of its
     /// payload, and the frame it was in.
     last: Option<(Header, u32, Vec<u8>)>,
+    /// The last packet of uTP.
+    last_utp: Option<Sent>,
 }
 
 impl World {
@@ -204,6 +212,7 @@ impl World {
             wire,
             now: Instant::from_millis(1000),
             last: None,
+            last_utp: None,
         };
         world.turn();
         world
@@ -225,6 +234,18 @@ impl World {
                     assert_eq!(envelope.src_mac, OWN_MAC);
                     assert!(envelope.src == IpAddr::V4(OWN) || envelope.src == IpAddr::V6(OWN6));
                     self.last = Some((header, payload.len() as u32, frame));
+                }
+                Ok(Parsed::Udp {
+                    envelope,
+                    header,
+                    payload,
+                }) => {
+                    assert_eq!(envelope.src_mac, OWN_MAC);
+                    let ports = Ports {
+                        local: header.src_port,
+                        remote: header.dst_port,
+                    };
+                    self.last_utp = Some(Sent::read(ports, payload.of(&frame)));
                 }
                 Ok(_) => {}
                 Err(e) => panic!("sent what is no frame: {e}: {frame:02x?}"),
@@ -267,6 +288,17 @@ impl World {
                 // The same once more.
                 let again = self.wire.borrow().incoming.back().cloned();
                 again.unwrap_or_default()
+            }
+            _ if op & 16 != 0 => {
+                let v6 = op & 128 != 0;
+                let (src, dst) = if v6 {
+                    (IpAddr::V6(PEER6), IpAddr::V6(OWN6))
+                } else {
+                    (IpAddr::V4(PEER), IpAddr::V4(OWN))
+                };
+                let template = Template::new(&path(src, dst, 64), 17).expect("one family");
+                let now = self.now.as_micros() as u32;
+                datagrams::packet(i, self.last_utp.as_ref(), &template, now)
             }
             _ => {
                 self.turn();
@@ -398,8 +430,16 @@ impl World {
             2 => IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)),
             _ => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         };
+        let options = ConnectOptions {
+            transport: if op & 128 != 0 {
+                Transport::Utp
+            } else {
+                Transport::Tcp
+            },
+            ..ConnectOptions::default()
+        };
         self.engine.with(|_, cx| {
-            let _ = cx.connect(SocketAddr::new(remote, 7));
+            let _ = cx.connect_with(SocketAddr::new(remote, 7), &options);
         });
         self.turn();
     }

@@ -303,6 +303,7 @@ fn utp(utp: &config::Utp) -> utp::Config {
         user_timeout: utp.user_timeout.on().map(config::Span::get),
         window_probe: utp.window_probe.get(),
         keepalive: utp.keepalive.on().map(config::Span::get),
+        keepalive_interval: None,
         keepalive_probes: small(utp.keepalive_probes.get()),
         linger: utp.linger.get(),
         fin_wait: utp.fin_wait.get(),

@@ -354,7 +354,6 @@ impl Conn {
         each!(self, c => c.set_max_segment(most));
     }
 
-    /// Of uTP the time between keepalives is always that before the first.
     pub fn set_keepalive(
         &mut self,
         now: Instant,
@@ -362,9 +361,7 @@ impl Conn {
         interval: Duration,
         probes: u8,
     ) {
-        if let Self::Tcp(c) = self {
-            c.set_keepalive_interval(interval);
-        }
+        each!(self, c => c.set_keepalive_interval(interval));
         each!(self, c => c.set_keepalive_probes(probes));
         each!(self, c => c.set_keepalive(now, idle));
     }

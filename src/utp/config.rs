@@ -75,6 +75,8 @@ pub struct Config {
     /// Idle time before a keepalive, which keeps address translators from
     /// forgetting the connection; `None` sends none. libutp: 29 s.
     pub keepalive: Option<Duration>,
+    /// Time between keepalives; `None` is that before the first.
+    pub keepalive_interval: Option<Duration>,
     /// Unanswered keepalives before the connection fails; 0 never fails it:
     /// no other implementation answers them.
     pub keepalive_probes: u8,
@@ -124,6 +126,7 @@ impl Default for Config {
             user_timeout: None,
             window_probe: Duration::from_secs(15),
             keepalive: None,
+            keepalive_interval: None,
             keepalive_probes: 0,
             linger: Duration::from_secs(10),
             fin_wait: Duration::from_secs(60),

@@ -31,6 +31,9 @@ const BASE_V6: u16 = 1280;
 const QUICK_ACKS: u8 = 16;
 /// The most sequence numbers that may be in flight: a quarter of all.
 const MOST_PACKETS: u16 = 0x4000;
+/// Packets out of order that others keep (libutp, nim-eth): what is further
+/// ahead of a hole would be dropped.
+pub(super) const REACH: u16 = 1024;
 
 /// What a connection has to be told when it begins.
 #[derive(Clone, Debug)]
@@ -396,6 +399,17 @@ impl Connection {
     /// Most packets in flight.
     pub(super) fn max_packets(&self) -> u16 {
         self.config.max_packets.clamp(1, MOST_PACKETS)
+    }
+
+    /// The same now: behind a packet that is missing as many as others keep, and
+    /// as a selective acknowledgement can report.
+    #[inline]
+    pub(super) fn packets_allowed(&self) -> u16 {
+        if self.snd.is_plain() {
+            self.max_packets()
+        } else {
+            self.max_packets().min(REACH)
+        }
     }
 
     /// The time-out in force.

@@ -354,3 +354,22 @@ fn the_user_may_set_how_long_is_too_long() {
     assert_eq!(p.a.closed, Some(Reason::TimedOut));
     p.finish();
 }
+
+/// libutp keeps 1024 packets out of order.
+#[test]
+fn no_more_are_sent_behind_a_hole_than_others_keep() {
+    let mut p = Pair::connected(plain(), plain());
+    assert_eq!(p.a.c().packets_allowed(), 4096);
+    p.a.to_send = pattern(20_000);
+    p.filter = |_, h| h.kind != Kind::Data || h.seq.0 != FIRST;
+    assert!(p.run_until(Duration::from_secs(1), |p| p.a.c().snd.sacked_count() > 0));
+    assert_eq!(p.a.c().packets_allowed(), 1024);
+    p.filter = |_, _| true;
+    p.run(Duration::from_secs(10));
+    assert_eq!(p.b.received.len(), 20_000);
+    assert_eq!(p.a.c().packets_allowed(), 4096);
+    p.finish();
+}
+
+/// Number of the first packet of the client.
+const FIRST: u16 = u16::MAX - 20;

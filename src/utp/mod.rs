@@ -12,6 +12,7 @@ mod connection;
 mod counters;
 mod delivered;
 mod early;
+mod emit;
 mod info;
 mod input;
 mod loss;
@@ -20,6 +21,7 @@ mod output;
 mod pacing;
 mod parts;
 mod predict;
+mod probe;
 mod recv;
 pub mod reset;
 mod rtt;
@@ -34,8 +36,9 @@ mod user;
 pub use config::Config;
 pub use connection::{Connection, Setup};
 pub use counters::Counters;
+pub use emit::write_bare;
 pub use info::Info;
-pub use output::{HEADERS, write_bare};
+pub use output::HEADERS;
 
 pub use crate::transport::{Event, Ports, Reason};
 

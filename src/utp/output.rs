@@ -2,31 +2,22 @@
 
 use std::time::Duration;
 
+use super::State;
 use super::connection::Connection;
 use super::early::MAX_SACK;
+use super::emit::write;
 use super::timers::Timer;
-use super::{Ports, State};
-use crate::frame::{PACKET_START, Packet, Pool, TxDesc};
+use crate::frame::{PACKET_START, Pool, TxDesc};
 use crate::time::Instant;
-use crate::wire::checksum::Sum;
 use crate::wire::template::Template;
 use crate::wire::udp;
-use crate::wire::utp::{
-    EXTENSION_BITS, Extension, HEADER_LEN, Header, Kind, MAX_EXTENSION, SELECTIVE_ACK, SeqNr,
-};
+use crate::wire::utp::{Extension, HEADER_LEN, Header, Kind, SELECTIVE_ACK};
 
 /// Bytes of UDP and uTP headers before the payload, without extensions.
 pub const HEADERS: usize = udp::HEADER_LEN + HEADER_LEN;
 
 /// How soon to try again when a frame is missing or with the kernel.
-const RETRY: Duration = Duration::from_micros(500);
-/// Packets that follow a probe of the path's size, so that its loss is found
-/// without a time-out.
-const FOLLOWERS: usize = 3;
-/// Extensions that pad a packet, at most.
-const PADDINGS: usize = 40;
-/// An extension that libutp lets come first, and its length.
-const FIRST_PADDING: usize = 8;
+pub(super) const RETRY: Duration = Duration::from_micros(500);
 
 impl Connection {
     /// The next packet to send, if there is one: call until `None`.
@@ -109,25 +100,6 @@ impl Connection {
         Some(desc)
     }
 
-    /// New data if there is any and the peer has room, else the last packet
-    /// again: its acknowledgement tells what is missing before it.
-    fn send_tail_probe(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
-        let count = self.snd.sent_count();
-        let room = self.snd.wnd.saturating_sub(self.snd.outstanding());
-        let most = room.min(u32::from(self.snd.mss));
-        let fresh = self.snd.next_unsent();
-        let fresh = fresh.is_some_and(|s| u32::from(s.len) <= most)
-            && count < usize::from(self.max_packets());
-        let i = if fresh { count } else { count.checked_sub(1)? };
-        let desc = self.send_segment(now, i, pool, t)?;
-        self.counters.tail_probes += 1;
-        self.probed = true;
-        self.pending.tail_probe = false;
-        self.timers.stop(Timer::Probe);
-        self.rearm_rto(now);
-        Some(desc)
-    }
-
     fn send_data(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
         if self.pending.tail_probe {
             if let Some(desc) = self.send_tail_probe(now, pool, t) {
@@ -154,7 +126,7 @@ impl Connection {
     /// sequence numbers allow.
     fn send_new(&mut self, now: Instant, pool: &mut Pool, t: &Template) -> Option<TxDesc> {
         let i = self.snd.sent_count();
-        if i >= usize::from(self.max_packets()) {
+        if i >= usize::from(self.packets_allowed()) {
             return None;
         }
         let mss = self.snd.mss;
@@ -235,7 +207,7 @@ impl Connection {
 
     /// Sends packet `i` of the queue, for the first time or again: its payload
     /// stands where it is.
-    fn send_segment(
+    pub(super) fn send_segment(
         &mut self,
         now: Instant,
         i: usize,
@@ -245,9 +217,10 @@ impl Connection {
         let s = self.snd.get(i)?;
         let (len, fin, sum, again) = (usize::from(s.len), s.fin, s.sum, s.sent > 0);
         let seq = self.snd.una.plus(i as u16);
-        if fin {
-            let desc = self.emit_bare(now, pool, t, Kind::Fin, seq)?;
-            if !again {
+        if fin || len == 0 {
+            let kind = if fin { Kind::Fin } else { Kind::Data };
+            let desc = self.emit_bare(now, pool, t, kind, seq)?;
+            if fin && !again {
                 self.fin_answers = self.rcv.is_over();
             }
             self.sent_segment(now, i, again);
@@ -296,75 +269,8 @@ impl Connection {
         Some(desc)
     }
 
-    /// Sends unsent packet `i` padded to the size that is to be tried, if one
-    /// is: a copy, for the packet itself may have to go again without.
-    fn send_probe(
-        &mut self,
-        now: Instant,
-        i: usize,
-        pool: &mut Pool,
-        t: &Template,
-    ) -> Option<TxDesc> {
-        let size = self.mtu.next()?;
-        let s = self.snd.get(i)?;
-        let (len, sum) = (usize::from(s.len), s.sum);
-        let padding = usize::from(size).checked_sub(len)?;
-        let following = FOLLOWERS as u32 * u32::from(self.snd.mss);
-        let needed = u32::from(size) + following;
-        let room = self.cc.cwnd().saturating_sub(self.snd.in_flight());
-        let window = self.snd.wnd.saturating_sub(self.snd.outstanding());
-        if len == 0
-            || padding < FIRST_PADDING + 4
-            || !self.snd.is_plain()
-            || self.snd.unsent_count() <= FOLLOWERS
-            || room.min(window) < needed
-        {
-            return None;
-        }
-        static ZEROS: [u8; MAX_EXTENSION] = [0; MAX_EXTENSION];
-        let mut extensions = [Extension {
-            id: EXTENSION_BITS,
-            bytes: &ZEROS[..FIRST_PADDING],
-        }; PADDINGS];
-        let (mut left, mut count) = (padding - FIRST_PADDING - 2, 1);
-        while left > 0 {
-            // Two bytes at the least are left for the next one.
-            let whole = match left {
-                n if n <= MAX_EXTENSION + 2 => n,
-                n => (n - 2).min(MAX_EXTENSION + 2),
-            };
-            let e = extensions.get_mut(count)?;
-            e.bytes = &ZEROS[..whole - 2];
-            e.id = PADDING;
-            left -= whole;
-            count += 1;
-        }
-        let extensions = &extensions[..count];
-        let whole = t.len() + udp::HEADER_LEN + Header::emit_len(extensions) + len;
-        if whole > pool.max_packet() {
-            return None;
-        }
-        let mut packet = pool.alloc_above(crate::transport::reserve(pool))?;
-        packet.set_range(PACKET_START, whole as u16);
-        let header = self.header(now, Kind::Data, self.snd.una.plus(i as u16));
-        let ident = self.next_ident();
-        if !self.snd.copy_payload(i, &mut packet, pool) {
-            pool.free(packet);
-            return None;
-        }
-        let bytes = pool.bytes_mut(&mut packet);
-        write(bytes, t, self.ports, &header, extensions, ident, len, sum);
-        self.mtu.sent(header.seq, size);
-        self.counters.mtu_probes += 1;
-        self.sent_segment(now, i, false);
-        if !self.rcv.has_sack() {
-            self.acknowledged();
-        }
-        Some(pool.transmit(packet))
-    }
-
     /// Bookkeeping after packet `i` was sent.
-    fn sent_segment(&mut self, now: Instant, i: usize, again: bool) {
+    pub(super) fn sent_segment(&mut self, now: Instant, i: usize, again: bool) {
         let Some(len) = self.snd.get(i).map(|s| s.len) else {
             return;
         };
@@ -412,81 +318,6 @@ impl Connection {
         self.timers.stop(Timer::Ack);
     }
 
-    pub(super) fn header(&mut self, now: Instant, kind: Kind, seq: SeqNr) -> Header {
-        let ack = if kind == Kind::Syn {
-            SeqNr(0)
-        } else {
-            self.rcv.ack()
-        };
-        Header {
-            kind,
-            conn_id: if kind == Kind::Syn {
-                self.recv_id
-            } else {
-                self.send_id
-            },
-            timestamp: self.micros(now),
-            timestamp_diff: self.reply_diff,
-            window: if kind == Kind::Reset {
-                0
-            } else {
-                self.rcv.advertise(u32::from(self.ack.rcv_mss))
-            },
-            seq,
-            ack,
-            ..Header::default()
-        }
-    }
-
-    /// A packet without payload that acknowledges everything, if one of its
-    /// kind does.
-    fn emit_bare(
-        &mut self,
-        now: Instant,
-        pool: &mut Pool,
-        t: &Template,
-        kind: Kind,
-        seq: SeqNr,
-    ) -> Option<TxDesc> {
-        let reports = matches!(kind, Kind::State | Kind::Fin);
-        let desc = self.emit(now, pool, t, kind, seq, reports)?;
-        if reports {
-            self.acknowledged();
-        }
-        Some(desc)
-    }
-
-    /// A packet without payload, in the spare frame or a fresh one.
-    fn emit(
-        &mut self,
-        now: Instant,
-        pool: &mut Pool,
-        t: &Template,
-        kind: Kind,
-        seq: SeqNr,
-        reports: bool,
-    ) -> Option<TxDesc> {
-        let Some(mut packet) = self.spare.take().or_else(|| pool.alloc()) else {
-            self.timers.set(Timer::Retry, now + RETRY);
-            return None;
-        };
-        let mut bits = [0; MAX_SACK];
-        let n = if reports && self.rcv.has_sack() {
-            self.rcv.sack(&mut bits)
-        } else {
-            0
-        };
-        let sack = [Extension {
-            id: SELECTIVE_ACK,
-            bytes: &bits[..n],
-        }];
-        let extensions = if n > 0 { &sack[..] } else { &[] };
-        let header = self.header(now, kind, seq);
-        let ident = self.next_ident();
-        write_bare(&mut packet, pool, t, self.ports, &header, extensions, ident);
-        Some(pool.transmit(packet))
-    }
-
     pub(super) fn next_ident(&mut self) -> u16 {
         self.ident = self.ident.wrapping_add(1);
         self.ident
@@ -502,57 +333,4 @@ impl Connection {
     pub(super) fn payload_of_chunk(&self) -> u32 {
         u32::from(self.ack.rcv_mss.min(self.chunk))
     }
-}
-
-/// An extension that nobody knows.
-const PADDING: u8 = 0x80;
-
-/// Writes all headers of a packet to `bytes`, which ends with `len` bytes of
-/// payload that `sum` is of.
-#[allow(clippy::too_many_arguments)]
-fn write(
-    bytes: &mut [u8],
-    t: &Template,
-    ports: Ports,
-    header: &Header,
-    extensions: &[Extension<'_>],
-    ident: u16,
-    len: usize,
-    sum: Sum,
-) {
-    let (low, datagram) = bytes.split_at_mut(t.len());
-    t.write(low, datagram.len(), ident);
-    let whole = datagram.len();
-    let (first, rest) = datagram.split_at_mut(udp::HEADER_LEN);
-    let n = header.emit(rest, extensions);
-    // Extensions have a length that may be odd.
-    let headers = Sum::of(&rest[..n]);
-    let sum = if n.is_multiple_of(2) {
-        headers.add(sum)
-    } else {
-        headers.add_odd(sum)
-    };
-    let udp = udp::Header {
-        src_port: ports.local,
-        dst_port: ports.remote,
-        checksum: 0,
-    };
-    udp.emit(first, t.pseudo_sum(whole), n + len, sum);
-}
-
-/// Writes a whole packet without payload: for connections, and for those who
-/// answer without one. `t` is of protocol 17.
-pub fn write_bare(
-    packet: &mut Packet,
-    pool: &Pool,
-    t: &Template,
-    ports: Ports,
-    header: &Header,
-    extensions: &[Extension<'_>],
-    ident: u16,
-) {
-    let whole = t.len() + udp::HEADER_LEN + Header::emit_len(extensions);
-    packet.set_range(PACKET_START, whole as u16);
-    let bytes = pool.bytes_mut(packet);
-    write(bytes, t, ports, header, extensions, ident, 0, Sum::ZERO);
 }

@@ -128,16 +128,16 @@ fn the_last_acknowledgement_is_repeated_where_packets_get_lost() {
     p.run(Duration::from_secs(5));
     let sent = p.a.log[before..].iter();
     let at: Vec<_> = sent.map(|(at, ..)| at.since(begin).as_millis()).collect();
-    assert_eq!(at, [0, 30, 90, 210]);
+    assert_eq!(at, [0, 10, 30, 70, 150]);
     assert!(p.a.log[before..].iter().all(|(_, h, _)| h.sack.len() == 4));
-    assert_eq!(p.a.c().counters().repeated_acks, 3);
+    assert_eq!(p.a.c().counters().repeated_acks, 4);
     // What fills the hole is answered, and that is repeated as well.
     let (begin, before) = (p.now, p.a.log.len());
     burst(&mut p, first, 1..2);
     p.run(Duration::from_secs(5));
     let sent = p.a.log[before..].iter();
     let at: Vec<_> = sent.map(|(at, ..)| at.since(begin).as_millis()).collect();
-    assert_eq!(at, [0, 30, 90, 210]);
+    assert_eq!(at, [0, 10, 30, 70, 150]);
     assert_eq!(p.a.received.len(), 30);
     p.finish();
 }

@@ -18,8 +18,8 @@ const MOST_AT_ONCE: u8 = 3;
 const QUICK_AGAIN: u8 = 16;
 /// How often the last of them is repeated, and when first: before the time-out
 /// of others (librqbit-utp: 200 ms). The pause doubles.
-const REPEATS: u8 = 3;
-const REPEAT: Duration = Duration::from_millis(30);
+const REPEATS: u8 = 4;
+const REPEAT: Duration = Duration::from_millis(10);
 
 impl Connection {
     /// Whether an acknowledgement is to be sent, at once or when the stream

@@ -128,6 +128,7 @@ impl Connection {
         }
         self.keepalives = self.keepalives.saturating_add(1);
         self.pending.keepalive = true;
-        self.timers.set(Timer::Keepalive, now + idle);
+        let pause = self.config.keepalive_interval.unwrap_or(idle);
+        self.timers.set(Timer::Keepalive, now + pause);
     }
 }

@@ -69,7 +69,7 @@ impl Connection {
             return 0;
         }
         let mss = u32::from(self.snd.mss);
-        let flight = usize::from(self.max_packets()).saturating_sub(self.snd.sent_count());
+        let flight = usize::from(self.packets_allowed()).saturating_sub(self.snd.sent_count());
         let pace = self.pace_room(now).div_ceil(mss) as usize;
         let budget = budget.min(flight).min(pace);
         let mut room = self.cc.cwnd().saturating_sub(self.snd.in_flight());

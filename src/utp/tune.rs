@@ -54,9 +54,10 @@ impl Connection {
         }
     }
 
-    /// Does nothing: keepalives are `keepalive` apart, which keeps address
-    /// translators awake.
-    pub const fn set_keepalive_interval(&mut self, _interval: Duration) {}
+    /// Time between keepalives, from the next on.
+    pub fn set_keepalive_interval(&mut self, interval: Duration) {
+        self.settings().keepalive_interval = Some(interval);
+    }
 
     /// Unanswered keepalives before the connection fails; 0 never fails it.
     pub fn set_keepalive_probes(&mut self, probes: u8) {

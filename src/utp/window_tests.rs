@@ -262,6 +262,26 @@ fn keepalives_go_out_in_the_form_of_libutp() {
     p.finish();
 }
 
+#[test]
+fn keepalives_have_a_pause_of_their_own() {
+    let config = Config {
+        keepalive: Some(Duration::from_secs(20)),
+        keepalive_interval: Some(Duration::from_secs(3)),
+        ..Config::default()
+    };
+    let mut p = Pair::connected(config, Config::default());
+    p.filter = |_, _| false;
+    let (begin, before) = (p.now, p.a.log.len());
+    p.run(Duration::from_secs(27));
+    p.a.c().set_keepalive_interval(Duration::from_secs(10));
+    p.run(Duration::from_secs(20));
+    let sent = p.a.log[before..].iter().filter(|l| l.1.kind == Kind::State);
+    let at: Vec<_> = sent.map(|l| l.0.since(begin).as_secs()).collect();
+    let keepalives = at.iter().rev().take(5).rev().copied().collect::<Vec<_>>();
+    assert_eq!(keepalives, [19, 22, 25, 28, 38]);
+    p.finish();
+}
+
 /// A keepalive acknowledges a packet less than has come: a report beside it
 /// would call the missing one received.
 #[test]

@@ -240,11 +240,14 @@ fn with_losses(loss: &str, length: usize) {
     let fault = format!("loss={loss},seed=3");
     let flags = ["--utp", "--fault", &fault];
     let length = whole().unwrap_or(length) + 4711;
-    for seeds in [Who::Fullbore, Who::Libtorrent] {
-        for connects in [Who::Fullbore, Who::Libtorrent] {
-            exchange(length, "utp", seeds, connects, &flags);
+    let all = [Who::Fullbore, Who::Libtorrent];
+    // At once: libtorrent takes ten seconds to let somebody have something.
+    std::thread::scope(|scope| {
+        for (seeds, connects) in all.into_iter().flat_map(|s| all.map(|c| (s, c))) {
+            let flags = &flags;
+            scope.spawn(move || exchange(length, "utp", seeds, connects, flags));
         }
-    }
+    });
 }
 
 #[test]

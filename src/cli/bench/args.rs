@@ -296,6 +296,9 @@ pub struct CrrArgs {
     /// Connections at once.
     #[arg(long, default_value = "64", value_name = "N")]
     pub concurrency: Count<1, 10_000>,
+    /// What carries the bytes.
+    #[arg(long, default_value = "tcp")]
+    pub transport: Carrier,
     /// Engines of each end, each with a queue of its own. With --veth the pair
     /// gets as many queues. --cores then names the first core of each end.
     #[arg(long, default_value = "1", value_name = "N")]

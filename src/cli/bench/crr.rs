@@ -10,7 +10,7 @@ use super::ends::{self, End, Ends, SERVER};
 use super::live::Live;
 use super::report::{Plot, Report, Series};
 use crate::cli::failure::{Exit, Failure};
-use crate::engine::{Application, Context, Flow, Reason};
+use crate::engine::{Application, Context, Flow, Reason, Transport};
 
 const PORT: u16 = 5003;
 const SAMPLE: Duration = Duration::from_millis(100);
@@ -29,6 +29,7 @@ struct Shared {
 
 struct Client {
     shared: Arc<Shared>,
+    transport: Transport,
     concurrency: u64,
     /// Connections to be opened.
     missing: u64,
@@ -37,7 +38,10 @@ struct Client {
 impl Client {
     fn open(&mut self, cx: &mut Context<'_, ()>) {
         while self.missing > 0 && !cx.is_stopping() {
-            if cx.connect((SERVER, PORT).into()).is_err() {
+            if cx
+                .connect_with((SERVER, PORT).into(), &ends::connecting(self.transport))
+                .is_err()
+            {
                 // No port or no frame is free: when the next has closed.
                 break;
             }
@@ -80,13 +84,15 @@ impl Application for Client {
     }
 }
 
-struct Server;
+struct Server {
+    transport: Transport,
+}
 
 impl Application for Server {
     type Message = ();
 
     fn start(&mut self, cx: &mut Context<'_, ()>) {
-        let _ = cx.listen((SERVER, PORT).into(), 16_384);
+        let _ = cx.listen_with((SERVER, PORT).into(), ends::listening(self.transport));
     }
 
     fn readable(&mut self, cx: &mut Context<'_, ()>, flow: Flow) {
@@ -106,19 +112,24 @@ impl Application for Server {
 pub fn crr(args: &CrrArgs) -> Result<(), Failure> {
     let ends = Ends::new(&args.ends, args.engines.get() as usize)?;
     let shared = Arc::new(Shared::default());
+    let transport = Transport::from(args.transport);
     let mut options = ends.node(End::Server)?;
     options.engine.max_flows = MAX_FLOWS;
-    let server = ends.start(End::Server, &options, |_| Server)?;
+    let server = ends.start(End::Server, &options, |_| Server { transport })?;
     let mut options = ends.node(End::Client)?;
     options.engine.ports = PORTS;
     options.engine.max_flows = MAX_FLOWS;
     let client = |n| Client {
         shared: Arc::clone(&shared),
+        transport,
         concurrency: ends.part(args.concurrency.get(), n),
         missing: 0,
     };
     let client = ends.start(End::Client, &options, client)?;
-    let mut report = Report::new("bench crr, TCP", ends.conditions([&client, &server]));
+    let mut report = Report::new(
+        &format!("bench crr, {transport}"),
+        ends.conditions([&client, &server]),
+    );
     let at_once = args.concurrency.get().to_string();
     report.conditions.add("connections at once", at_once);
     let live = Live::new(&args.output);
