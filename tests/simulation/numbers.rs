@@ -18,6 +18,8 @@ struct Sent {
 struct Half {
     /// The number of its first packet with payload, once it has said so.
     first: Option<u16>,
+    /// The same of other lives, which late copies of the SYN began.
+    offers: Vec<u16>,
     sent: Vec<Sent>,
     fin: bool,
     /// How many packets of the peer it has acknowledged.
@@ -105,6 +107,7 @@ impl Numbers {
         // To a SYN that is late a listener gives an answer of its own.
         let offer = me == 1 && d.kind == STATE && d.ack == syn && d.sack.is_empty();
         if offer && h.first.is_some() && h.place(d.seq) != Some(h.sent.len()) {
+            h.offers.push(d.seq);
             return Ok(());
         }
         if me == 1 && h.first.is_none() {
@@ -179,9 +182,14 @@ fn number(h: &mut Half, p: &Half, d: &Datagram) -> Result<(), &'static str> {
 }
 
 /// What the packet says of the peer's.
-fn acknowledgement(h: &mut Half, p: &Half, d: &Datagram) -> Result<(), &'static str> {
+fn acknowledgement(h: &mut Half, p: &mut Half, d: &Datagram) -> Result<(), &'static str> {
     if p.first.is_none() {
         return Ok(());
+    }
+    let next = d.ack.wrapping_add(1);
+    if p.sent.is_empty() && p.offers.contains(&next) {
+        // That life is taken up.
+        (p.first, h.acked) = (Some(next), None);
     }
     let before = h.acked.unwrap_or(0);
     // A keepalive repeats the one before.
