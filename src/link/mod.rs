@@ -46,6 +46,11 @@ pub trait Link {
         false
     }
 
+    /// Packets that can arrive while nobody receives, and none is lost.
+    fn room(&self) -> usize {
+        256
+    }
+
     /// Takes completed transmissions back, then submits packets from the
     /// front of `queue` until it is empty or the link is full. What is left
     /// stays in `queue`, in order.
@@ -97,6 +102,10 @@ impl<L: Link + ?Sized> Link for Box<L> {
 
     fn is_quiet(&self) -> bool {
         (**self).is_quiet()
+    }
+
+    fn room(&self) -> usize {
+        (**self).room()
     }
 
     fn transmit(&mut self, now: Instant, pool: &mut Pool, queue: &mut VecDeque<TxDesc>) {

@@ -31,6 +31,8 @@ use super::{LinkOptions, Steering, Umem, XdpError};
 pub struct XdpLink {
     /// `None` once closed.
     rings: Option<Rings>,
+    /// Frames that the chunks in the fill ring take.
+    room: usize,
     umem: Arc<Umem>,
     steering: Steering,
     queue: u32,
@@ -81,8 +83,10 @@ impl XdpLink {
             let (fill, rx) = (umem.fill_ring(), options.rx_ring);
             socket::fill_level(rings.zero_copy, fill, rx, rings.parts)
         });
+        let room = (fill / rings.parts.max(1)) as usize;
         let mut link = Self {
             rings: Some(rings),
+            room,
             umem: Arc::clone(umem),
             steering: steering.clone(),
             queue,
@@ -239,6 +243,10 @@ impl Link for XdpLink {
         self.rings
             .as_ref()
             .is_none_or(|rings| rings.watch.is_quiet())
+    }
+
+    fn room(&self) -> usize {
+        self.room
     }
 
     fn transmit(&mut self, now: Instant, pool: &mut Pool, queue: &mut VecDeque<TxDesc>) {

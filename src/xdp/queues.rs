@@ -65,6 +65,11 @@ impl Link for Queues {
         self.links.iter().all(Link::is_quiet)
     }
 
+    fn room(&self) -> usize {
+        // All may come to one of them.
+        self.links.iter().map(Link::room).min().unwrap_or(0)
+    }
+
     fn transmit(&mut self, now: Instant, pool: &mut Pool, queue: &mut VecDeque<TxDesc>) {
         // All are called, since each takes its own completions back.
         for link in &mut self.links {

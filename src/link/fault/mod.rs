@@ -186,6 +186,10 @@ impl<L: Link> Link for FaultLink<L> {
         }
     }
 
+    fn room(&self) -> usize {
+        self.inner.room()
+    }
+
     fn next_event(&self) -> Option<Instant> {
         if !self.ready.is_empty() {
             // The link below was full: try again at once.

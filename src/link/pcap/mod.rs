@@ -361,6 +361,10 @@ impl<L: Link> Link for CaptureLink<L> {
         self.captured = queue.len();
     }
 
+    fn room(&self) -> usize {
+        self.inner.room()
+    }
+
     fn next_event(&self) -> Option<Instant> {
         self.inner.next_event()
     }
