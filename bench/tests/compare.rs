@@ -60,7 +60,7 @@ fn everybody_is_measured_in_turn() {
         ("rr", 5, "p99"),
         ("crr", 4, "connections"),
         ("transfer", 5, "goodput"),
-        ("memory", 5, "cost"),
+        ("memory", 6, "cost"),
     ] {
         let rows: Vec<_> = rows.iter().filter(|row| row["group"] == group).collect();
         assert_eq!(rows.len(), count, "{report:#}");
