@@ -313,27 +313,3 @@ fn who_closes_first_acknowledges_again_for_a_while() {
     assert!(p.a.c().is_done());
     p.finish();
 }
-
-/// libutp drops a FIN that comes before any payload, and takes an empty packet
-/// for some.
-#[test]
-fn a_stream_without_payload_has_a_packet_before_its_end() {
-    let mut p = Pair::connected(Config::default(), Config::default());
-    let before = p.a.log.len();
-    p.a.c().shutdown();
-    p.b.to_send = pattern(3000);
-    p.b.close_when_sent = true;
-    p.run(Duration::from_secs(1));
-    let sent: Vec<_> = p.a.log[before..]
-        .iter()
-        .map(|l| (l.1.kind, l.1.seq))
-        .collect();
-    let first = crate::wire::utp::SeqNr(p.a.isn).plus(1);
-    assert_eq!(sent[..2], [(Kind::Data, first), (Kind::Fin, first.plus(1))]);
-    assert_eq!((p.a.received.len(), p.b.received.len()), (3000, 0));
-    assert_eq!(p.b.closed, Some(Reason::Finished));
-    assert!(p.run_until(Duration::from_secs(20), |p| p.a.closed.is_some()));
-    // Who accepts need not: who connects is open by then.
-    assert!(p.b.log.iter().all(|l| l.1.kind != Kind::Data || l.2 > 0));
-    p.finish();
-}

@@ -227,11 +227,6 @@ impl Send {
         (i < self.sent_count()).then_some(i)
     }
 
-    /// Queues a packet of nothing but its number.
-    pub fn push_empty(&mut self) {
-        self.segments.push_back(Segment::new());
-    }
-
     /// Queues a FIN.
     pub fn push_fin(&mut self) {
         let mut s = Segment::new();

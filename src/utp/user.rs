@@ -267,11 +267,6 @@ impl Connection {
             _ => return,
         }
         self.fin_queued = true;
-        if !self.passive && self.snd.una == self.isn.plus(1) && !self.snd.has_any() {
-            // libutp takes a connection for open when a packet with payload
-            // comes, and drops a FIN before that.
-            self.snd.push_empty();
-        }
         self.snd.push_fin();
     }
 

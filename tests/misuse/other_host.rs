@@ -85,7 +85,7 @@ fn the_other_hosts_failures_are_told_apart() {
             4,
             &["8003"],
         ),
-        (8004, wrong, 6, &["SHA-256", "removed"]),
+        (8004, wrong, 6, &["does not match its digest", "removed"]),
         (
             8005,
             b"HTTP/1.1 301 Moved\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n",

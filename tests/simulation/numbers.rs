@@ -155,9 +155,7 @@ fn number(h: &mut Half, p: &Half, d: &Datagram) -> Result<(), &'static str> {
     }
     let fin = d.kind == FIN;
     rule!(d.kind == DATA || d.len == 0, "a FIN carries no payload");
-    // libutp takes no FIN before a packet of another kind.
-    let begins = place == 0 && h.sent.len() <= 2;
-    rule!(fin || d.len > 0 || begins, "DATA carries payload");
+    rule!(fin || d.len > 0, "DATA carries payload");
     if let Some(before) = h.sent.get(place) {
         rule!(
             (before.len, before.digest, before.fin) == (d.len, d.digest, fin),
