@@ -148,11 +148,6 @@ impl Send {
         self.sent > 0
     }
 
-    /// Whether anything is queued, sent or not.
-    pub fn has_any(&self) -> bool {
-        !self.segments.is_empty()
-    }
-
     pub fn has_unsent(&self) -> bool {
         self.sent_count() < self.segments.len()
     }
