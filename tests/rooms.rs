@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // What threads share is made of; checked by `models/`.
     ("sync", &[]),
     ("congestion", &["time"]),
-    ("transport", &["frame"]),
+    ("transport", &["frame", "wire"]),
     (
         "tcp",
         &["congestion", "frame", "stats", "time", "transport", "wire"],

@@ -1,6 +1,7 @@
 use super::*;
 use crate::frame::{PACKET_START, Pool, Region};
 use crate::tcp::testing::Rng;
+use crate::transport::outbox::Outbox;
 use crate::wire::checksum::Sum;
 
 const LEN: u16 = 100;

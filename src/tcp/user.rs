@@ -3,13 +3,10 @@
 use super::connection::Connection;
 use super::timers::Timer;
 use super::{Reason, State};
-use crate::frame::{PACKET_START, Packet, Pool};
+use crate::frame::{Packet, Pool};
 use crate::time::Instant;
-use crate::transport::reserve;
-use crate::wire::checksum::{Sum, copy_and_sum};
-
-/// The send buffer never limits below this, in bytes.
-const MIN_SEND_LIMIT: u32 = 128 << 10;
+use crate::transport::outbox::{self, MIN_LIMIT, Outbox, Room};
+use crate::wire::checksum::Sum;
 
 impl Connection {
     /// The first payload bytes that wait, as they lie in the frame they came
@@ -83,17 +80,23 @@ impl Connection {
     /// more than `unsent_buffer`, so that frames stay few and warm.
     #[must_use]
     pub fn send_room(&self) -> usize {
-        if !self.state.can_send() {
-            return 0;
+        if self.state.can_send() {
+            self.room().left()
+        } else {
+            0
         }
-        let limit = self.send_limit().saturating_sub(self.snd.queued());
-        let unsent = self.config.unsent_buffer.max(1);
-        limit.min(unsent.saturating_sub(self.snd.unsent())) as usize
     }
 
-    fn send_limit(&self) -> u32 {
-        let useful = self.cc.cwnd().saturating_mul(2).max(MIN_SEND_LIMIT);
-        self.config.send_buffer.max(1).min(useful)
+    #[inline]
+    fn room(&self) -> Room {
+        let useful = self.cc.cwnd().saturating_mul(2).max(MIN_LIMIT);
+        Room {
+            limit: self.config.send_buffer.max(1).min(useful),
+            queued: self.snd.queued(),
+            unsent_limit: self.config.unsent_buffer,
+            unsent: self.snd.unsent(),
+            mss: self.snd.mss,
+        }
     }
 
     /// Payload of a full packet to send, in bytes: of a segment, or of one
@@ -103,42 +106,17 @@ impl Connection {
         self.snd.mss as usize
     }
 
-    /// How many of `len` bytes may be queued now. Where there would be room for
-    /// more but for what has not been sent, whole segments: who sends at once
-    /// would else send the part of one each time.
-    fn takes(&self, len: usize) -> usize {
-        let room = self.send_room();
-        let mss = usize::from(self.snd.mss);
-        let tail = self.snd.unsent() as usize % mss;
-        let unsent_limits = (self.snd.queued() as usize) + room < self.send_limit() as usize;
-        if len <= room || !unsent_limits || tail + room < mss {
-            return len.min(room);
-        }
-        room - (tail + room) % mss
-    }
-
     /// Queues `data`, copying it into frames and summing it on the way.
     /// Answers how many bytes were taken; if that is fewer, `Writable`
     /// follows when there is room again.
     pub fn send(&mut self, pool: &mut Pool, data: &[u8]) -> usize {
-        let mut left = &data[..self.takes(data.len())];
-        let mut taken = self.fill_tail(pool, left);
-        left = &left[taken..];
-        while !left.is_empty() {
-            let Some(mut packet) = self.payload_frame(pool) else {
-                break;
-            };
-            let n = left.len().min(packet.len());
-            packet.truncate(n);
-            let sum = copy_and_sum(pool.bytes_mut(&mut packet), &left[..n]);
-            pool.count_copy(n);
-            self.snd.push(packet, sum, pool);
-            left = &left[n..];
-            taken += n;
+        let mut taken = 0;
+        if self.state.can_send() {
+            let fits = &data[..self.room().takes(data.len())];
+            let frame = (self.payload_start(), self.snd.mss);
+            taken = outbox::write(&mut self.snd, fits, frame, pool);
         }
-        if taken < data.len() {
-            self.wants_room = true;
-        }
+        self.wants_room |= taken < data.len();
         taken
     }
 
@@ -147,53 +125,16 @@ impl Connection {
         self.wants_room = true;
     }
 
-    /// Fills up the last segment if it has not been sent.
-    fn fill_tail(&mut self, pool: &mut Pool, data: &[u8]) -> usize {
-        let mss = self.snd.mss;
-        let Some(s) = self.snd.open_tail() else {
-            return 0;
-        };
-        let n = data.len().min(usize::from(mss - s.len));
-        let Some(held) = s.held.take() else { return 0 };
-        let mut packet = match pool.unhold(held) {
-            Ok(p) => p,
-            Err(held) => {
-                s.held = Some(held);
-                return 0;
-            }
-        };
-        let old = packet.len();
-        packet.set_range(PACKET_START, (old + n) as u16);
-        let sum = copy_and_sum(&mut pool.bytes_mut(&mut packet)[old..], &data[..n]);
-        pool.count_copy(n);
-        s.sum = if s.len % 2 == 0 {
-            s.sum.add(sum)
-        } else {
-            s.sum.add_odd(sum)
-        };
-        s.len += n as u16;
-        s.held = Some(pool.hold(packet));
-        self.snd.extended(n as u16);
-        n
-    }
-
     /// A frame for the application to write payload into: its range is room
     /// for one full segment. `None` while frames or room are short.
     pub fn prepare(&mut self, pool: &mut Pool) -> Option<Packet> {
         let packet = if self.send_room() == 0 {
             None
         } else {
-            self.payload_frame(pool)
+            outbox::payload_frame(self.payload_start(), self.snd.mss, pool)
         };
         self.wants_room |= packet.is_none();
         packet
-    }
-
-    /// A frame whose range is room for the payload of one full segment.
-    fn payload_frame(&self, pool: &mut Pool) -> Option<Packet> {
-        let mut packet = pool.alloc_above(reserve(pool))?;
-        packet.set_range(self.payload_start(), self.snd.mss);
-        Some(packet)
     }
 
     /// Queues a packet from [`prepare`](Self::prepare), truncated to what was
@@ -215,13 +156,7 @@ impl Connection {
 
     /// Room has come back: tells an application that had been refused.
     pub(super) fn tell_room(&mut self) {
-        if !self.wants_room {
-            return;
-        }
-        // A good part of the buffer, however small that is.
-        let most = self.send_limit().min(self.config.unsent_buffer);
-        let enough = (self.snd.mss as usize * 16).min(most as usize / 2);
-        if self.state.can_send() && self.send_room() >= enough.max(1) {
+        if self.wants_room && self.state.can_send() && self.room().is_worth_telling() {
             self.wants_room = false;
             self.events.writable = true;
         }

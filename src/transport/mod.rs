@@ -1,8 +1,11 @@
 //! What the transports have in common: what an application hears of a
-//! connection, and how connections share the frames of their engine.
+//! connection, what it may queue and how that lies in frames, and how
+//! connections share the frames of their engine.
 
 pub(crate) mod inbox;
+pub(crate) mod outbox;
 pub(crate) mod pace;
+pub(crate) mod payload;
 pub(crate) mod share;
 
 use std::fmt;

@@ -74,7 +74,11 @@ impl Connection {
         packet.set_range(PACKET_START, whole as u16);
         let header = self.header(now, Kind::Data, self.snd.una.plus(i as u16));
         let ident = self.next_ident();
-        if !self.snd.copy_payload(i, &mut packet, pool) {
+        let copied = self
+            .snd
+            .get_mut(i)
+            .is_some_and(|s| s.payload().copy_to(&mut packet, whole - len, pool));
+        if !copied {
             pool.free(packet);
             return None;
         }

@@ -12,6 +12,8 @@ use std::collections::VecDeque;
 use super::check::hold;
 use crate::frame::{Held, PACKET_START, Packet, Pool};
 use crate::time::Instant;
+use crate::transport::outbox::Outbox;
+use crate::transport::payload::Payload;
 use crate::wire::checksum::Sum;
 use crate::wire::utp::SeqNr;
 
@@ -50,6 +52,15 @@ impl Segment {
             order: 0,
             held: None,
             sum: Sum::ZERO,
+        }
+    }
+
+    #[inline]
+    pub const fn payload(&mut self) -> Payload<'_> {
+        Payload {
+            len: &mut self.len,
+            sum: &mut self.sum,
+            held: &mut self.held,
         }
     }
 }
@@ -229,39 +240,6 @@ impl Send {
         self.segments.push_back(s);
     }
 
-    /// Queues a payload packet. Its range becomes that of the whole packet,
-    /// headers included.
-    pub fn push(&mut self, packet: Packet, sum: Sum, pool: &mut Pool) {
-        let mut packet = packet;
-        let len = packet.len() as u16;
-        let start = packet.start() as u16;
-        packet.set_range(PACKET_START, start - PACKET_START + len);
-        let mut s = Segment::new();
-        s.len = len;
-        s.sum = sum;
-        s.held = Some(pool.hold(packet));
-        self.segments.push_back(s);
-        self.queued += u32::from(len);
-    }
-
-    /// The last packet, if it is unsent, carries payload, and has room for
-    /// more.
-    pub fn open_tail(&mut self) -> Option<&mut Segment> {
-        if !self.has_unsent() {
-            return None;
-        }
-        let mss = self.mss;
-        self.segments
-            .back_mut()
-            .filter(|s| !s.fin && s.len < mss && s.held.is_some())
-    }
-
-    /// `n` more bytes were written into the packet of
-    /// [`open_tail`](Self::open_tail).
-    pub fn extended(&mut self, n: u16) {
-        self.queued += u32::from(n);
-    }
-
     /// Packet `i` is being sent, for the first time if it is the next.
     pub fn mark_sent(&mut self, i: usize, now: Instant) {
         let order = self.order;
@@ -433,5 +411,38 @@ impl Send {
         (self.sacked_count, self.lost_count) = (0, 0);
         (self.hint, self.judged) = (0, 0);
         self.resent.clear();
+    }
+}
+
+impl Outbox for Send {
+    #[inline]
+    fn open_tail(&mut self) -> Option<(Payload<'_>, u16)> {
+        if !self.has_unsent() {
+            return None;
+        }
+        let mss = self.mss;
+        let last = self.segments.back_mut()?;
+        let is_open = !last.fin && last.len < mss && last.held.is_some();
+        is_open.then(|| (last.payload(), mss))
+    }
+
+    #[inline]
+    fn extended(&mut self, bytes: u16) {
+        self.queued += u32::from(bytes);
+    }
+
+    #[inline]
+    fn push(&mut self, packet: Packet, sum: Sum, pool: &mut Pool) {
+        let mut packet = packet;
+        let len = packet.len() as u16;
+        let start = packet.start() as u16;
+        // From here on that of the whole packet, headers included.
+        packet.set_range(PACKET_START, start - PACKET_START + len);
+        let mut s = Segment::new();
+        s.len = len;
+        s.sum = sum;
+        s.held = Some(pool.hold(packet));
+        self.segments.push_back(s);
+        self.queued += u32::from(len);
     }
 }

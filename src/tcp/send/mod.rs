@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use super::check::hold;
 use crate::frame::{Held, PACKET_START, Packet, Pool};
 use crate::time::Instant;
+use crate::transport::outbox::Outbox;
+use crate::transport::payload::Payload;
 use crate::wire::checksum::Sum;
 use crate::wire::tcp::SeqNumber;
 
@@ -48,6 +50,15 @@ impl Segment {
             sent_at: Instant::ZERO,
             held: None,
             sum: Sum::default(),
+        }
+    }
+
+    #[inline]
+    pub const fn payload(&mut self) -> Payload<'_> {
+        Payload {
+            len: &mut self.len,
+            sum: &mut self.sum,
+            held: &mut self.held,
         }
     }
 
@@ -275,41 +286,6 @@ impl Send {
         self.tail += 1;
     }
 
-    /// Queues a payload packet. Its range becomes that of the whole packet,
-    /// headers included.
-    #[inline]
-    pub fn push(&mut self, packet: Packet, sum: Sum, pool: &mut Pool) {
-        let mut packet = packet;
-        let len = packet.len() as u16;
-        let start = packet.start() as u16;
-        packet.set_range(PACKET_START, start - PACKET_START + len);
-        let mut s = Segment::new(self.tail);
-        s.len = len;
-        s.sum = sum;
-        s.held = Some(pool.hold(packet));
-        self.segments.push_back(s);
-        self.tail += u32::from(len);
-        self.queued += u32::from(len);
-    }
-
-    /// The last segment, if it is unsent, carries payload and no FIN, and has
-    /// room for more.
-    pub fn open_tail(&mut self) -> Option<&mut Segment> {
-        if !self.has_unsent() {
-            return None;
-        }
-        let mss = self.mss;
-        self.segments
-            .back_mut()
-            .filter(|s| !s.fin && !s.syn && s.len < mss && s.held.is_some())
-    }
-
-    /// `n` more bytes were written into the segment of [`open_tail`](Self::open_tail).
-    pub fn extended(&mut self, n: u16) {
-        self.tail += u32::from(n);
-        self.queued += u32::from(n);
-    }
-
     /// Removes the first segment if `ack` covers all of it. The caller frees
     /// its frame.
     pub fn pop_acked(&mut self, ack: SeqNumber) -> Option<Segment> {
@@ -438,6 +414,41 @@ impl Send {
         (self.sent, self.queued, self.hint, self.judged) = (0, 0, 0, 0);
         self.resent = None;
         (self.sacked, self.lost, self.retransmitted) = (0, 0, 0);
+    }
+}
+
+impl Outbox for Send {
+    #[inline]
+    fn open_tail(&mut self) -> Option<(Payload<'_>, u16)> {
+        if !self.has_unsent() {
+            return None;
+        }
+        let mss = self.mss;
+        let last = self.segments.back_mut()?;
+        let is_open = !last.fin && !last.syn && last.len < mss && last.held.is_some();
+        is_open.then(|| (last.payload(), mss))
+    }
+
+    #[inline]
+    fn extended(&mut self, bytes: u16) {
+        self.tail += u32::from(bytes);
+        self.queued += u32::from(bytes);
+    }
+
+    #[inline]
+    fn push(&mut self, packet: Packet, sum: Sum, pool: &mut Pool) {
+        let mut packet = packet;
+        let len = packet.len() as u16;
+        let start = packet.start() as u16;
+        // From here on that of the whole packet, headers included.
+        packet.set_range(PACKET_START, start - PACKET_START + len);
+        let mut s = Segment::new(self.tail);
+        s.len = len;
+        s.sum = sum;
+        s.held = Some(pool.hold(packet));
+        self.segments.push_back(s);
+        self.tail += u32::from(len);
+        self.queued += u32::from(len);
     }
 }
 

@@ -10,54 +10,20 @@ impl Send {
     /// Splits unsent or idle segment `i` so that its first part has `at`
     /// payload bytes. `false` if there is no frame, or the kernel still
     /// transmits the segment.
-    ///
-    /// Both parts' payloads must follow their headers, so the rest moves to a
-    /// new frame: the one copy that a shrinking path or window costs.
     pub fn split(&mut self, i: usize, at: u16, pool: &mut Pool) -> bool {
+        // The parts of the first segment are what frees frames in the end.
+        let reserve = if i == 0 { 0 } else { reserve_of_parts(pool) };
         let Some(s) = self.segments.get_mut(i) else {
             return false;
         };
-        if at == 0 || at >= s.len {
-            return false;
-        }
-        let Some(held) = s.held.take() else {
+        let Some(rest) = s.payload().split_off(at, reserve, pool) else {
             return false;
         };
-        let headers = (held.len() as u16).saturating_sub(s.len);
-        let mut first = match pool.unhold(held) {
-            Ok(p) => p,
-            Err(held) => {
-                s.held = Some(held);
-                return false;
-            }
-        };
-        // The parts of the first segment are what frees frames in the end.
-        let reserve = if i == 0 { 0 } else { reserve_of_parts(pool) };
-        let Some(mut second) = pool.alloc_above(reserve) else {
-            s.held = Some(pool.hold(first));
-            return false;
-        };
-        let rest = s.len - at;
-        second.set_range(PACKET_START, headers + rest);
-        let (h, a) = (headers as usize, at as usize);
-        let sums = {
-            let from = &pool.bytes(&first)[h..];
-            let to = &mut pool.bytes_mut(&mut second)[h..];
-            to.copy_from_slice(&from[a..]);
-            (Sum::of(&from[..a]), Sum::of(to))
-        };
-        pool.count_copy(rest as usize);
-        first.set_range(PACKET_START, headers + at);
         let mut tail = Segment::new(s.seq + u32::from(at));
-        tail.len = rest;
-        tail.sum = sums.1;
-        tail.held = Some(pool.hold(second));
+        (tail.len, tail.sum, tail.held) = (rest.len, rest.sum, Some(rest.held));
         tail.fin = std::mem::take(&mut s.fin);
         (tail.sacked, tail.lost, tail.retransmitted) = (s.sacked, s.lost, s.retransmitted);
         (tail.sent, tail.sent_at) = (s.sent, s.sent_at);
-        s.len = at;
-        s.sum = sums.0;
-        s.held = Some(pool.hold(first));
         let again = s.sent > 1;
         self.segments.insert(i + 1, tail);
         if i < self.sent_count() {
@@ -106,22 +72,13 @@ impl Send {
         packet.set_range(PACKET_START, headers + len);
         let mut at = usize::from(headers);
         for s in self.segments.range_mut(i..=last) {
+            // Never sent, so never with the kernel.
+            s.payload().copy_to(&mut packet, at, pool);
+            at += usize::from(s.len);
             if let Some(held) = s.held.take() {
-                let n = usize::from(s.len);
-                match pool.unhold(held) {
-                    Ok(from) => {
-                        let bytes = pool.bytes(&from);
-                        pool.bytes_mut(&mut packet)[at..at + n]
-                            .copy_from_slice(&bytes[bytes.len() - n..]);
-                        pool.free(from);
-                    }
-                    // Never sent, so never with the kernel.
-                    Err(held) => pool.release(held),
-                }
-                at += n;
+                pool.release(held);
             }
         }
-        pool.count_copy(usize::from(len));
         let sum = Sum::of(&pool.bytes(&packet)[usize::from(headers)..]);
         self.segments.drain(i + 1..=last);
         if let Some(s) = self.segments.get_mut(i) {

@@ -2,7 +2,7 @@
 //! of the queue takes another shape in its frames.
 
 use super::{Segment, Send};
-use crate::frame::{Held, PACKET_START, Packet, Pool};
+use crate::frame::{Held, PACKET_START, Pool};
 use crate::transport::share::{reserve, reserve_of_parts};
 use crate::wire::checksum::Sum;
 
@@ -13,50 +13,19 @@ impl Send {
         if i < self.sent_count() {
             return false;
         }
-        let Some(s) = self.segments.get_mut(i) else {
-            return false;
-        };
-        if at == 0 || at >= s.len {
-            return false;
-        }
-        let Some(held) = s.held.take() else {
-            return false;
-        };
-        let headers = (held.len() as u16).saturating_sub(s.len);
-        let mut first = match pool.unhold(held) {
-            Ok(p) => p,
-            Err(held) => {
-                s.held = Some(held);
-                return false;
-            }
-        };
         let least = if self.sent == 0 {
             0
         } else {
             reserve_of_parts(pool)
         };
-        let Some(mut second) = pool.alloc_above(least) else {
-            s.held = Some(pool.hold(first));
+        let Some(s) = self.segments.get_mut(i) else {
             return false;
         };
-        let rest = s.len - at;
-        second.set_range(PACKET_START, headers + rest);
-        let (h, a) = (usize::from(headers), usize::from(at));
-        let sums = {
-            let from = &pool.bytes(&first)[h..];
-            let to = &mut pool.bytes_mut(&mut second)[h..];
-            to.copy_from_slice(&from[a..]);
-            (Sum::of(&from[..a]), Sum::of(to))
+        let Some(rest) = s.payload().split_off(at, least, pool) else {
+            return false;
         };
-        pool.count_copy(usize::from(rest));
-        first.set_range(PACKET_START, headers + at);
-        s.len = at;
-        s.sum = sums.0;
-        s.held = Some(pool.hold(first));
         let mut tail = Segment::new();
-        tail.len = rest;
-        tail.sum = sums.1;
-        tail.held = Some(pool.hold(second));
+        (tail.len, tail.sum, tail.held) = (rest.len, rest.sum, Some(rest.held));
         self.segments.insert(i + 1, tail);
         true
     }
@@ -119,32 +88,6 @@ impl Send {
             s.len = (packet.len() - headers) as u16;
             s.sum = Sum::of(&pool.bytes(&packet)[headers..]);
             s.held = Some(pool.hold(packet));
-        }
-    }
-
-    /// Copies the payload of packet `i` to the end of `to`; whether it could be
-    /// had.
-    pub fn copy_payload(&mut self, i: usize, to: &mut Packet, pool: &mut Pool) -> bool {
-        let Some(s) = self.segments.get_mut(i) else {
-            return false;
-        };
-        let Some(held) = s.held.take() else {
-            return false;
-        };
-        match pool.unhold(held) {
-            Ok(from) => {
-                let (from_bytes, len) = (pool.bytes(&from), usize::from(s.len));
-                let bytes = pool.bytes_mut(to);
-                let at = bytes.len() - len;
-                bytes[at..].copy_from_slice(&from_bytes[from_bytes.len() - len..]);
-                pool.count_copy(len);
-                s.held = Some(pool.hold(from));
-                true
-            }
-            Err(held) => {
-                s.held = Some(held);
-                false
-            }
         }
     }
 
