@@ -4,6 +4,7 @@ use super::failure::{Exit, Failure};
 use super::node::{EngineInForce, InForce, Node};
 use crate::config::{Plan, StatsFormat};
 use crate::engine::Ended;
+use crate::frame::Ledger;
 use crate::stats::{Format, Reporter, Snapshot};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -76,15 +77,23 @@ pub fn in_force(found: &InForce) -> String {
 /// Checks that every frame came back to its pool.
 ///
 /// # Errors
-/// Some are missing, which is a defect.
+/// Some are missing, which is a defect: of the driver's if it has not said that it
+/// has sent them, of ours otherwise.
 pub fn balance(ended: &[Ended]) -> Result<(), Failure> {
-    match ended.iter().map(|e| e.ledger.outstanding()).sum::<u32>() {
-        0 => Ok(()),
-        lost => Err(Failure::new(
-            Exit::Failed,
-            format!("{lost} frames are missing from the ledger, which is a defect of fullbore"),
+    let sum = |of: fn(&Ledger) -> u32| ended.iter().map(|e| of(&e.ledger)).sum::<u32>();
+    let ours = sum(|l| l.engine + l.queue);
+    let driver = sum(|l| l.tx + l.queue_tx);
+    let failed = |text: String| Failure::new(Exit::Failed, text);
+    Err(match (ours, driver) {
+        (0, 0) => return Ok(()),
+        (0, n) => failed(format!(
+            "the driver has not said of {n} frames that they were sent, and may not have sent them"
+        ))
+        .hint("the counter tx_stalled tells of it earlier; try `--bind copy`, or another kernel"),
+        (n, _) => failed(format!(
+            "{n} frames are missing from the ledger, which is a defect of fullbore"
         )),
-    }
+    })
 }
 
 /// Prints statistics at intervals, and once at the end.
@@ -147,4 +156,37 @@ pub fn snapshots(node: &Node) -> Vec<Snapshot> {
         first.steering = node.steering();
     }
     snapshots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_laid_to_who_had_it() {
+        let all = Ledger {
+            pool: 9,
+            fill: 4,
+            ..Ledger::default()
+        };
+        let balance = |ledger| balance(&[Ended { ledger: all }, Ended { ledger }]);
+        assert!(balance(all).is_ok());
+        let driver = Ledger {
+            tx: 2,
+            queue_tx: 1,
+            ..all
+        };
+        let said = balance(driver).unwrap_err().to_string();
+        assert!(
+            said.starts_with("error: the driver has not said of 3 frames"),
+            "{said}"
+        );
+        let both = Ledger {
+            engine: 4,
+            queue: 1,
+            ..driver
+        };
+        let said = balance(both).unwrap_err().to_string();
+        assert!(said.starts_with("error: 5 frames are missing"), "{said}");
+    }
 }
