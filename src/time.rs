@@ -58,6 +58,13 @@ impl Instant {
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+
+    /// The same as a number.
+    #[inline]
+    #[must_use]
+    pub const fn nanos_since(self, earlier: Self) -> Nanos {
+        Nanos(self.0.saturating_sub(earlier.0))
+    }
 }
 
 /// Whole, or the most that there is.
@@ -136,6 +143,14 @@ impl Add<Duration> for Instant {
     type Output = Self;
     fn add(self, d: Duration) -> Self {
         Self(self.0.saturating_add(nanos(d)))
+    }
+}
+
+impl Add<Nanos> for Instant {
+    type Output = Self;
+    #[inline]
+    fn add(self, n: Nanos) -> Self {
+        Self(self.0.saturating_add(n.0))
     }
 }
 

@@ -213,8 +213,11 @@ impl<L: Link, A: Application> Engine<L, A> {
             self.with(|app, cx| app.start(cx));
         }
         let (received, received_bytes) = self.receive(now);
-        self.core.stack.relieve(&mut self.core.pool);
         let mut worked = received > 0;
+        if (1..=FEW).contains(&received) {
+            self.answer(now);
+        }
+        self.core.stack.relieve(&mut self.core.pool);
         worked |= self.take_handed(now);
         worked |= self.take_messages();
         self.exchange(now);
@@ -246,6 +249,20 @@ impl<L: Link, A: Application> Engine<L, A> {
         if self.rx.is_empty() {
             self.link
                 .receive(now, &mut core.pool, &mut self.rx, self.config.batch);
+        }
+        if let [packet] = self.rx.as_slice()
+            && !packet.continues()
+            && self.parts.is_empty()
+            && self.handover.is_none()
+            && !self.life.is_reclaiming()
+            && let Some(packet) = self.rx.pop()
+        {
+            // Nothing to look ahead at.
+            let bytes = packet.len();
+            let _ = core
+                .stack
+                .receive(now, &mut core.pool, packet, &mut self.tx, false);
+            return (1, bytes);
         }
         let bytes = self.rx.iter().map(Packet::len).sum();
         let received = (self.rx.len(), bytes);
@@ -287,6 +304,34 @@ impl<L: Link, A: Application> Engine<L, A> {
             }
         }
         received
+    }
+
+    /// Tells the application of the few frames that have come, and sends what it
+    /// says to that, before anything else that a turn has to do: somebody may wait
+    /// for it.
+    #[inline]
+    fn answer(&mut self, now: Instant) {
+        if self.life != Life::Running {
+            return;
+        }
+        self.tell();
+        let queued = self.core.stack.queued().len();
+        if queued > FEW || !self.tx.is_empty() {
+            return;
+        }
+        for _ in 0..queued {
+            let Some(index) = self.core.stack.poll_answer() else {
+                break;
+            };
+            self.send_of(now, index, true);
+        }
+        if self.tx.is_empty() {
+            return;
+        }
+        self.link.transmit(now, &mut self.core.pool, &mut self.tx);
+        for &index in &self.sent {
+            self.wheel.prefetch(index);
+        }
     }
 
     /// Takes frames that came in at other engines.

@@ -205,6 +205,25 @@ impl Conn {
         each!(self, c => c.poll_event())
     }
 
+    /// Whether [`poll_event`](Self::poll_event) may answer anything.
+    #[inline]
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        match self {
+            Self::Tcp(c) => c.has_events(),
+            Self::Utp(_) => true,
+        }
+    }
+
+    /// [`Event::Readable`], if that is all that `poll_event` would answer.
+    #[inline]
+    pub fn poll_readable(&mut self) -> bool {
+        match self {
+            Self::Tcp(c) => c.poll_readable(),
+            Self::Utp(_) => false,
+        }
+    }
+
     #[inline]
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-use super::flow::{Phase, Slot, Tuple};
+use super::flow::{FlowTable, Phase, Slot, Tuple};
 use super::icmp::{About, Report, ReportKind};
 use super::iface::{Interface, Meta, Mode, Received};
 use super::ports::Protocol;
-use super::{Conn, Stack, Transport};
+use super::{Conn, Stack, Transport, list};
 use crate::frame::{Packet, Pool, TxDesc};
 use crate::stats::DropReason;
 use crate::tcp::cookie::Offer;
@@ -44,6 +44,26 @@ const fn tuple(meta: &Meta, header: &Header) -> Tuple {
     }
 }
 
+/// The connection at `last`, if it is that of a segment with these ports and the
+/// addresses `meta`, whatever the segment says.
+#[inline]
+fn last_flow<'a>(
+    flows: &'a mut FlowTable,
+    meta: Option<&Meta>,
+    last: u32,
+    header: &Header,
+) -> Option<&'a mut Slot> {
+    let meta = meta?;
+    let slot = flows.at_mut(last)?;
+    let t = &slot.tuple;
+    let is_its = t.remote_port == header.src_port
+        && t.local_port == header.dst_port
+        && t.remote == meta.src
+        && t.local == meta.dst;
+    let state = slot.conn.tcp()?.state();
+    (is_its && !matches!(state, State::TimeWait | State::Closed)).then_some(slot)
+}
+
 impl Stack {
     /// Takes a received frame, whose first byte is the Ethernet header's.
     /// Answers go to `tx`.
@@ -66,9 +86,12 @@ impl Stack {
             // From the same station and address as the frame before.
             let mut packet = packet;
             packet.slice(payload.range());
-            if let Some(conn) = self.last_flow(&header) {
+            let meta = self.iface.recent_meta();
+            if let Some(slot) = last_flow(&mut self.flows, meta, self.last, &header)
+                && let Some(conn) = slot.conn.tcp_mut()
+            {
                 self.foreseen = conn.handle_segment(now, pool, &header, false, packet);
-                self.touch(self.last);
+                list(slot, self.last, &mut self.events, &mut self.output);
                 return None;
             }
             if let Some(&meta) = self.iface.recent_meta() {
@@ -203,21 +226,6 @@ impl Stack {
         let len = packet.len();
         self.refuse(now, pool, meta, header, (packet, len), reason, tx);
         None
-    }
-
-    /// The connection of the last segment, if one with the addresses of that
-    /// belongs to it, whatever it says.
-    #[inline]
-    fn last_flow(&mut self, header: &Header) -> Option<&mut Connection> {
-        let meta = self.iface.recent_meta()?;
-        let slot = self.flows.at_mut(self.last)?;
-        let t = &slot.tuple;
-        let is_its = t.remote_port == header.src_port
-            && t.local_port == header.dst_port
-            && t.remote == meta.src
-            && t.local == meta.dst;
-        let conn = slot.conn.tcp_mut().filter(|_| is_its)?;
-        (!matches!(conn.state(), State::TimeWait | State::Closed)).then_some(conn)
     }
 
     #[inline]

@@ -177,11 +177,19 @@ impl Slot {
         }
     }
 
-    /// Whether its events are going to be told, and its segments sent, anyway.
+    /// Whether there may be anything to tell of it.
     #[inline]
     #[must_use]
-    pub const fn is_listed(&self) -> bool {
-        self.in_events && self.in_output
+    pub fn has_events(&self) -> bool {
+        self.conn.has_events() || self.failed.is_some()
+    }
+
+    /// Whether its events are going to be told, if there are any, and its segments
+    /// sent, anyway.
+    #[inline]
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.in_output && (self.in_events || !self.has_events())
     }
 
     /// Whether nothing is left to be done for the connection.

@@ -41,7 +41,7 @@ pub use flow::Flow;
 pub use listen::ListenOptions;
 pub use open::{ConnectError, ConnectOptions, ListenError, Tell};
 
-use self::flow::{FlowTable, Phase, Tuple};
+use self::flow::{FlowTable, Phase, Slot, Tuple};
 use self::iface::Interface;
 use self::limit::RateLimit;
 use self::listen::Listeners;
@@ -168,16 +168,8 @@ impl Stack {
     /// something to send.
     #[inline]
     pub fn touch(&mut self, index: u32) {
-        let Some(slot) = self.flows.at_mut(index) else {
-            return;
-        };
-        if !slot.in_events {
-            slot.in_events = true;
-            self.events.push_back(index);
-        }
-        if !slot.in_output {
-            slot.in_output = true;
-            self.output.push_back(index);
+        if let Some(slot) = self.flows.at_mut(index) {
+            list(slot, index, &mut self.events, &mut self.output);
         }
     }
 
@@ -311,6 +303,20 @@ impl fmt::Debug for Stack {
             .field("iface", &self.iface)
             .field("flows", &self.flows.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// Puts the connection at `index` on the lists of those with something to tell,
+/// if it has, and of those that may have something to send.
+#[inline]
+fn list(slot: &mut Slot, index: u32, events: &mut VecDeque<u32>, output: &mut VecDeque<u32>) {
+    if !slot.in_events && slot.has_events() {
+        slot.in_events = true;
+        events.push_back(index);
+    }
+    if !slot.in_output {
+        slot.in_output = true;
+        output.push_back(index);
     }
 }
 

@@ -247,6 +247,16 @@ impl Stack {
     pub fn poll_event(&mut self) -> Option<(Flow, Tell)> {
         loop {
             let index = *self.events.front()?;
+            if let Some(slot) = self.flows.at_mut(index)
+                && slot.phase == Phase::Open
+                && slot.failed.is_none()
+                && slot.conn.poll_readable()
+            {
+                slot.in_events = false;
+                self.events.pop_front();
+                let flow = self.flows.flow(index)?;
+                return Some((flow, Tell::Readable));
+            }
             if let Some(tell) = self.poll_event_of(index)
                 && let Some(flow) = self.flows.flow(index)
             {

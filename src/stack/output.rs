@@ -36,6 +36,20 @@ impl Stack {
         self.output.pop_front()
     }
 
+    /// As [`poll_output`](Self::poll_output), where the first of the queue has new
+    /// data; another that has none goes to the end of the queue.
+    #[inline]
+    pub fn poll_answer(&mut self) -> Option<u32> {
+        for _ in 0..self.output.len() {
+            let index = self.output.pop_front()?;
+            if self.flows.at(index).is_some_and(|s| s.conn.has_unsent()) {
+                return Some(index);
+            }
+            self.output.push_back(index);
+        }
+        None
+    }
+
     /// The connections that [`poll_output`](Self::poll_output) is going to answer.
     #[inline]
     pub fn queued(&self) -> impl ExactSizeIterator<Item = u32> + '_ {

@@ -313,6 +313,20 @@ impl Connection {
         self.timers.next()
     }
 
+    /// Whether [`poll_event`](Self::poll_event) may answer anything.
+    #[inline]
+    #[must_use]
+    pub const fn has_events(&self) -> bool {
+        self.events.any()
+    }
+
+    /// [`Event::Readable`], if that is all that [`poll_event`](Self::poll_event)
+    /// would answer.
+    #[inline]
+    pub const fn poll_readable(&mut self) -> bool {
+        self.events.take_readable()
+    }
+
     /// The next thing that the application wants to know.
     pub fn poll_event(&mut self) -> Option<Event> {
         let e = &mut self.events;

@@ -76,6 +76,13 @@ pub struct Repair {
     pub blocks: [(SeqNumber, SeqNumber); 4],
 }
 
+impl Repair {
+    #[cold]
+    fn is_over(&self) -> bool {
+        self.undo_ts.is_none() && self.blocks == Self::default().blocks
+    }
+}
+
 impl Recovery {
     pub const fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open)
@@ -84,6 +91,16 @@ impl Recovery {
     /// What is remembered, if there ever was anything.
     pub fn past(&mut self) -> Option<&mut Repair> {
         self.repair.as_deref_mut()
+    }
+
+    /// Whether nothing is being repaired, and an acknowledgement has nothing to
+    /// change in what is remembered, with SACK.
+    #[inline]
+    pub fn is_calm(&self) -> bool {
+        self.is_open()
+            && self.frto == Frto::No
+            && self.dup_bytes == 0
+            && self.repair.as_ref().is_none_or(|past| past.is_over())
     }
 
     /// What is to be remembered.

@@ -26,6 +26,7 @@ mod recv;
 pub mod reset;
 mod rtt;
 mod send;
+mod single;
 mod stretch;
 mod timeout;
 mod timers;

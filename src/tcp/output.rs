@@ -24,6 +24,10 @@ impl Connection {
         pool: &mut Pool,
         template: &Template,
     ) -> Option<TxDesc> {
+        if let Some(desc) = self.send_single(now, pool, template) {
+            self.counters.segments_sent += 1;
+            return Some(desc);
+        }
         let sent = self.next_packet(now, pool, template);
         if sent.is_some() {
             self.counters.segments_sent += 1;

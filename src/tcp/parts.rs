@@ -79,6 +79,19 @@ pub struct Pending {
     pub refusal: Option<SeqNumber>,
 }
 
+impl Pending {
+    /// Whether anything is to be sent out of the ordinary order.
+    #[inline]
+    pub const fn is_rare(&self) -> bool {
+        self.reset
+            | self.tail_probe
+            | self.probe
+            | self.force
+            | self.first_again
+            | self.refusal.is_some()
+    }
+}
+
 /// Events not yet polled.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Events {
@@ -90,4 +103,27 @@ pub struct Events {
     pub peer_closed: bool,
     pub closed: Option<Reason>,
     pub closed_told: bool,
+}
+
+impl Events {
+    /// Whether there may be anything to tell.
+    #[inline]
+    pub const fn any(&self) -> bool {
+        self.readable | self.is_rare()
+    }
+
+    /// Whether that is anything but payload.
+    #[inline]
+    const fn is_rare(&self) -> bool {
+        let flags = self.connected | self.deferred | self.writable | self.peer_closed;
+        flags | (self.closed.is_some() & !self.closed_told)
+    }
+
+    /// Payload can be read, and that is all there is to tell: told by this.
+    #[inline]
+    pub const fn take_readable(&mut self) -> bool {
+        let alone = self.readable & !self.is_rare();
+        self.readable &= !alone;
+        alone
+    }
 }

@@ -98,6 +98,12 @@ impl PathMtu {
         self.want();
     }
 
+    /// Whether a probe is in flight.
+    #[inline]
+    pub const fn is_probing(&self) -> bool {
+        self.probe.is_some()
+    }
+
     /// The size in use, if the path is what limits it.
     pub const fn limit(&self) -> Option<u16> {
         if self.used < self.most {

@@ -1,19 +1,22 @@
-//! Header prediction: the next payload of a stream that flows, taken in as few
-//! steps as that needs. What is foreseen here comes out as it would by the
-//! steps of RFC 9293 section 3.10.7 in `input`; everything else goes there.
+//! Header prediction: the next payload of a stream that flows, and the answer to
+//! all that was sent, taken in as few steps as that needs. What is foreseen here
+//! comes out as it would by the steps of RFC 9293 section 3.10.7 in `input`;
+//! everything else goes there.
 
 use super::State;
 use super::connection::Connection;
 use super::parts::TimestampState;
 use super::timers::Timer;
+use crate::congestion::AckSample;
 use crate::frame::{Packet, Pool};
 use crate::time::Instant;
 use crate::wire::tcp::{Flags, Header, SeqNumber};
 
 impl Connection {
     /// Takes the payload of a segment that is the next of an established
-    /// connection and says nothing else that is new, but for the window. Gives
-    /// the packet back if the segment is of any other kind.
+    /// connection and says nothing else that is new, but for the window, or that
+    /// all that was sent has arrived. Gives the packet back if the segment is of
+    /// any other kind.
     #[inline]
     pub(super) fn take_expected(
         &mut self,
@@ -27,7 +30,7 @@ impl Connection {
             && len > 0
             && h.flags | Flags::PSH == Flags::ACK | Flags::PSH
             && h.seq == self.rcv.nxt
-            && h.ack == self.snd.una
+            && (h.ack == self.snd.una || self.expects_answer(h.ack))
             && h.window != 0
             && self.is_calm()
             && h.options.sack.is_empty()
@@ -51,6 +54,9 @@ impl Connection {
         self.last_received_at = now;
         self.rearm_keepalive(now);
         self.update_window(h, false);
+        if h.ack != self.snd.una {
+            self.take_answer(now, h.ack, pool);
+        }
         self.ack.rcv_mss = self.ack.rcv_mss.max((len as u16).min(self.mss));
         self.rcv.take_next(packet, pool);
         self.counters.bytes_received += u64::from(len);
@@ -60,6 +66,67 @@ impl Connection {
             self.timers.set(Timer::Ack, now + self.config.delayed_ack);
         }
         None
+    }
+
+    /// Whether `ack` acknowledges all that was sent, which was a few segments to
+    /// which nothing else has happened.
+    #[inline]
+    fn expects_answer(&self, ack: SeqNumber) -> bool {
+        #[cfg(test)]
+        if in_full() {
+            return false;
+        }
+        ack == self.snd.nxt
+            && self.sack
+            && self.recovery.is_calm()
+            && self.rack.is_ahead_of_all(&self.snd)
+            && self.snd.is_plain()
+            && !self.mtu.is_probing()
+            && !self.wants_room
+    }
+
+    /// Takes an acknowledgement of which [`expects_answer`](Self::expects_answer)
+    /// holds, and that is no duplicate: what `loss` would do, for nothing is in
+    /// flight any more.
+    fn take_answer(&mut self, now: Instant, ack: SeqNumber, pool: &mut Pool) {
+        let in_flight = self.snd.outstanding();
+        let Some(run) = self.snd.pop_plain(ack, pool) else {
+            return; // there is one
+        };
+        #[cfg(test)]
+        count_short(0);
+        let (bytes, rtt) = (run.bytes(), now.since(run.sent_at));
+        self.snd.una = ack;
+        self.rack.delivered_run(now, &run);
+        self.rack.adapt(&self.snd, false);
+        self.rtt.sample(now, rtt, &self.config);
+        self.counters.bytes_acked += u64::from(bytes);
+        self.counters.delivered += u64::from(run.segments);
+        let round_start = ack.gt(self.round_end);
+        if round_start {
+            self.round_end = ack;
+            self.ecn.acked(ack);
+        }
+        self.cc.on_ack(&AckSample {
+            now,
+            acked: bytes,
+            rtt: Some(rtt),
+            srtt: self.rtt.srtt().unwrap_or_default(),
+            rttvar: self.rtt.rttvar(),
+            min_rtt: self.rtt.min(),
+            in_flight,
+            cwnd_limited: self.cwnd_limited.is_some(),
+            round_start,
+            delay: None,
+        });
+        if self.cwnd_limited.is_some_and(|at| ack.ge(at)) {
+            self.cwnd_limited = None;
+        }
+        self.timeouts = 0;
+        self.probes = 0;
+        self.progress_at = now;
+        self.pending.tail_probe = false;
+        self.timers.stop_sending();
     }
 
     /// RCV.NXT.
@@ -113,6 +180,26 @@ impl Connection {
             && !self.recv_closed
             && !self.timers.is_set(Timer::Persist)
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    static IN_FULL: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    static IN_SHORT: std::cell::Cell<[u32; 2]> = const { std::cell::Cell::new([0; 2]) };
+}
+
+/// Counts what went a short way: answers taken, and single segments sent.
+#[cfg(test)]
+pub(super) fn count_short(which: usize) {
+    let mut counts = IN_SHORT.get();
+    counts[which] += 1;
+    IN_SHORT.set(counts);
+}
+
+/// Whether a test has answers go the long way.
+#[cfg(test)]
+pub(super) fn in_full() -> bool {
+    IN_FULL.get()
 }
 
 #[cfg(test)]

@@ -62,8 +62,14 @@ impl Rtt {
 
     /// The time-out in force, back-off included.
     pub fn rto(&self, config: &Config) -> Duration {
+        self.time_out(config).into()
+    }
+
+    /// The same as a number.
+    #[inline]
+    pub fn time_out(&self, config: &Config) -> Nanos {
         let rto = self.rto.times(1 << self.backoff.min(63));
-        Duration::from(rto).min(config.max_rto)
+        rto.min(config.max_rto.into())
     }
 
     /// Doubles the time-out (RFC 6298 section 5.5).

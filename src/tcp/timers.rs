@@ -83,6 +83,14 @@ impl Timers {
         }
     }
 
+    /// Nothing is in flight any more.
+    #[inline]
+    pub fn stop_sending(&mut self) {
+        self.usual[Timer::Rto as usize] = Instant::FAR;
+        self.usual[Timer::Probe as usize] = Instant::FAR;
+        self.stop(Timer::Reorder);
+    }
+
     pub fn stop_all(&mut self) {
         *self = Self::new();
     }

@@ -18,6 +18,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod quoted;
 pub mod run;
+pub mod segment;
 pub mod tcp;
 pub mod template;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 
-use fullbore_bench::memory::{self, Pair, Settings, Stack};
+use fullbore_bench::memory::{self, Messages, Pair, Settings, Stack};
 use fullbore_bench::sample::Sample;
 
 /// Compares stacks over memory: nanoseconds a full segment, both ends.
@@ -40,6 +40,10 @@ struct Args {
     /// to be counted happens in the function `measured`.
     #[arg(long)]
     once: bool,
+    /// Instead: so many messages of 64 bytes and their answers between two engines,
+    /// after a tenth as many, and no clock.
+    #[arg(long)]
+    messages: Option<u64>,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -56,6 +60,11 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), String> {
+    if let Some(n) = args.messages {
+        let mut pair = Messages::new()?;
+        pair.exchange(n / 10)?;
+        return exchanged(&mut pair, n);
+    }
     let settings = Settings {
         buffer: args.buffer,
         mtu: args.mtu,
@@ -86,6 +95,12 @@ fn run(args: &Args) -> Result<(), String> {
     }
     report(args, &settings, &stacks, &costs);
     Ok(())
+}
+
+/// The same of messages.
+#[inline(never)]
+fn exchanged(pair: &mut Messages, n: u64) -> Result<(), String> {
+    pair.exchange(n)
 }
 
 /// What a profiler's filter by function is held to.

@@ -10,6 +10,7 @@
 
 mod floor;
 mod fullbore_pair;
+mod messages;
 mod smoltcp_pair;
 mod wire;
 
@@ -21,6 +22,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub use floor::FloorPair;
 pub use fullbore_pair::FullborePair;
+pub use messages::Messages;
 pub use smoltcp_pair::SmoltcpPair;
 pub use wire::Wire;
 

@@ -334,12 +334,29 @@ impl Send {
             run.segments += 1;
         }
         let n = run.as_ref()?.segments;
-        self.segments.drain(..n as usize);
+        if n as usize == self.segments.len() {
+            self.segments.clear();
+        } else {
+            self.segments.drain(..n as usize);
+        }
         self.sent -= n;
         self.hint = self.hint.saturating_sub(n);
         self.judged = self.judged.saturating_sub(n);
         self.queued -= run.as_ref()?.bytes();
         run
+    }
+
+    /// Whether what was sent is a few segments that [`pop_plain`](Self::pop_plain)
+    /// takes, and nothing was ever sent twice of what is remembered.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        const FEW: usize = 4;
+        let sent = self.sent_count();
+        let plain =
+            |s: &Segment| !(s.sacked | s.lost | s.retransmitted | s.syn | s.fin) && s.sent == 1;
+        (1..=FEW).contains(&sent)
+            && self.resent.as_ref().is_none_or(|r| r.is_empty())
+            && (0..sent).all(|i| self.segments.get(i).is_some_and(plain))
     }
 
     /// The first rule that does not hold of the queue and its sums.

@@ -54,13 +54,38 @@ fn narrow_sum(bytes: &[u8]) -> u64 {
 #[inline]
 fn sum_short(bytes: &[u8]) -> u64 {
     let (words, tail) = bytes.as_chunks::<8>();
-    let mut sum = 0u64;
-    for word in words {
-        // What is carried out of the word goes back in at its other end.
-        let (wrapped, carry) = sum.overflowing_add(u64::from_ne_bytes(*word));
-        sum = wrapped + u64::from(carry);
+    // What is carried out of the words is added up behind them.
+    let (pairs, last) = words.as_chunks::<2>();
+    let mut sum = 0u128;
+    for [a, b] in pairs {
+        sum += u128::from(u64::from_ne_bytes(*a));
+        sum += u128::from(u64::from_ne_bytes(*b));
     }
-    (sum & 0xffff_ffff) + (sum >> 32) + sum_words(tail)
+    if let [word] = last {
+        sum += u128::from(u64::from_ne_bytes(*word));
+    }
+    halves(sum as u64) + (sum >> 64) as u64 + sum_words(tail)
+}
+
+/// The sum of the two halves.
+#[inline(always)]
+const fn halves(word: u64) -> u64 {
+    (word & 0xffff_ffff) + (word >> 32)
+}
+
+/// Copies less than [`SHORT`] and sums it on the way.
+#[inline]
+fn copy_short(dst: &mut [u8], src: &[u8]) -> u64 {
+    let ((to, last), (from, tail)) = (dst.as_chunks_mut::<8>(), src.as_chunks::<8>());
+    let mut sum = 0u128;
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+        sum += u128::from(u64::from_ne_bytes(*from));
+    }
+    for (to, from) in last.iter_mut().zip(tail) {
+        *to = *from;
+    }
+    halves(sum as u64) + (sum >> 64) as u64 + sum_words(tail)
 }
 
 /// What is less than a chunk.
@@ -133,6 +158,12 @@ impl Sum {
         Sum(word as u32)
     }
 
+    /// The sum of 32-bit words, or of halves of such, that have been added up.
+    #[inline]
+    pub(in crate::wire) fn of_words(sum: u64) -> Sum {
+        Sum(fold(sum))
+    }
+
     /// It as one 16-bit word, of which [`word`](Self::word) makes the same sum.
     #[inline]
     pub const fn get(self) -> u16 {
@@ -178,7 +209,11 @@ impl Sum {
 #[inline]
 pub fn copy_and_sum(dst: &mut [u8], src: &[u8]) -> Sum {
     assert_eq!(dst.len(), src.len(), "copy between different lengths");
-    let total = wide::copy(dst, src).unwrap_or_else(|| narrow_copy(dst, src));
+    let total = if src.len() < SHORT {
+        copy_short(dst, src)
+    } else {
+        wide::copy(dst, src).unwrap_or_else(|| narrow_copy(dst, src))
+    };
     Sum(u32::from((fold(total) as u16).to_be()))
 }
 
