@@ -291,7 +291,6 @@ impl Sockets {
     }
 
     /// The connection and the socket of a flow.
-
     fn conn(&mut self, flow: Flow) -> Option<&mut Conn> {
         match self.owners.get_mut(&flow)? {
             Owner::Descriptor(fd) => match &mut self.sockets.get_mut(fd)?.kind {
