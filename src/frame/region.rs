@@ -2,7 +2,6 @@
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
-use std::io::IoSliceMut;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -137,14 +136,6 @@ impl Region {
         let at = self.offset(packet.region, packet.chunk, packet.start, packet.len);
         // SAFETY: as in `bytes`; the packet is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(at), packet.len as usize) }
-    }
-
-    /// Bytes of several packets at once, for a vectored read into them.
-    pub fn io_slices<'a>(
-        &'a self,
-        packets: impl Iterator<Item = &'a mut Packet> + 'a,
-    ) -> impl Iterator<Item = IoSliceMut<'a>> + 'a {
-        packets.map(|p| IoSliceMut::new(self.bytes_mut(p)))
     }
 
     /// Where a range of a chunk begins.

@@ -1,17 +1,21 @@
 //! Blocks made of frames.
 
-use std::io::{IoSlice, IoSliceMut};
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::Port;
 use crate::frame::{Packet, Region};
 use crate::transfer::disk::Block;
-use crate::wire::checksum::Sum;
+use crate::wire::checksum::{Sum, copy_and_sum};
 
-/// Frames in one block: about 90 KiB of content at an MTU of 1500, so that a
-/// disk thread is called some ten thousand times a second at 10 Gbit/s.
+/// Frames in one block to be sent: about 90 KiB of content at an MTU of 1500, so
+/// that it is in the cache when it leaves.
 pub const FRAMES: usize = 64;
+
+/// Frames of which a block that has arrived is full: about 250 KiB, so that a disk
+/// thread that has too much to do is called four thousand times a second at 10
+/// Gbit/s.
+pub const FULL: usize = 180;
 
 /// Blocks that keep a disk busy: while it has as many of a connection, the next
 /// waits until it is full. Without that a disk slower than the network would be
@@ -129,7 +133,7 @@ impl FrameBlock {
     /// Whether the block should be written before more is added.
     #[must_use]
     pub const fn is_full(&self) -> bool {
-        self.pieces.len() >= FRAMES
+        self.pieces.len() >= FULL
     }
 
     /// Bytes of content, whether filled or received.
@@ -163,47 +167,34 @@ impl FrameBlock {
 }
 
 impl Block for FrameBlock {
-    fn to_fill(&mut self, limit: usize) -> Vec<IoSliceMut<'_>> {
-        let mut left = limit;
-        for packet in &mut self.packets {
-            packet.truncate(left);
-            left -= packet.len();
-        }
-        let used = self.packets.iter_mut().filter(|p| !p.is_empty());
-        self.region.io_slices(used).collect()
-    }
-
-    fn filled(&mut self, len: usize) {
-        let mut left = len;
+    fn fill(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
         self.sums.clear();
+        self.sums.reserve(self.packets.len());
         self.content = 0;
         for packet in &mut self.packets {
-            packet.truncate(left);
-            left -= packet.len();
+            packet.truncate(rest.len());
             if packet.is_empty() {
                 break;
             }
-            self.content += packet.len();
-            self.sums.push(Sum::of(self.region.bytes(packet)));
+            let (now, later) = rest.split_at(packet.len());
+            let sum = copy_and_sum(self.region.bytes_mut(packet), now);
+            self.sums.push(sum);
+            self.content += now.len();
+            rest = later;
         }
     }
 
-    fn to_write(&self) -> Vec<IoSlice<'_>> {
-        let mut slices = Vec::with_capacity(self.pieces.len());
-        for piece in &self.pieces {
-            match piece {
-                Piece::Frame(packet, runs) => {
-                    let bytes = self.region.bytes(packet);
-                    slices.extend(
-                        runs.iter()
-                            .filter_map(|r| bytes.get(r.clone()))
-                            .map(IoSlice::new),
-                    );
-                }
-                Piece::Copy(bytes) => slices.push(IoSlice::new(bytes)),
-            }
-        }
-        slices
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().flat_map(|piece| {
+            let (bytes, runs, copy): (&[u8], _, &[u8]) = match piece {
+                Piece::Frame(packet, runs) => (self.region.bytes(packet), Some(runs), &[]),
+                Piece::Copy(copy) => (&[], None, copy),
+            };
+            let runs = runs.into_iter().flat_map(Runs::iter);
+            let runs = runs.filter_map(move |run| bytes.get(run.clone()));
+            runs.chain(Some(copy).filter(|copy| !copy.is_empty()))
+        })
     }
 }
 
@@ -282,14 +273,7 @@ mod tests {
         let packets = packets(&mut pool, 4);
         let mut block = FrameBlock::to_send(pool.region().clone(), packets);
         let content: Vec<u8> = (0..250).map(|i| i as u8).collect();
-        let mut at = 0;
-        for slice in &mut block.to_fill(250) {
-            let n = slice.len();
-            slice.copy_from_slice(&content[at..at + n]);
-            at += n;
-        }
-        assert_eq!(at, 250);
-        block.filled(250);
+        block.fill(&content);
         assert_eq!(block.content(), 250);
         let mut got = Vec::new();
         for (packet, sum) in block.into_filled() {
@@ -309,8 +293,7 @@ mod tests {
         let mut pool = Pool::new(Region::anonymous(8, 2048));
         let packets = packets(&mut pool, 3);
         let mut block = FrameBlock::to_send(pool.region().clone(), packets);
-        assert_eq!(block.to_fill(1000).len(), 3);
-        block.filled(100);
+        block.fill(&[1; 100]);
         let lengths: Vec<_> = block
             .into_filled()
             .map(|(packet, sum)| {
@@ -342,7 +325,7 @@ mod tests {
         block.push(packet, runs);
         block.push_copy(b"fg".to_vec());
         assert_eq!((block.content(), block.window()), (7, 100));
-        let written: Vec<u8> = block.to_write().iter().flat_map(|s| s.to_vec()).collect();
+        let written: Vec<u8> = block.pieces().flatten().copied().collect();
         assert_eq!(written, b"abcdefg");
         for packet in block.into_packets() {
             pool.free(packet);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::block::{AHEAD, FRAMES};
+use super::block::{AHEAD, FULL};
 use super::{ClientApp, Port};
 use crate::engine::Transport;
 use crate::frame::{Packet, Region};
@@ -82,7 +82,7 @@ impl Port for Trickle {
 /// Blocks of a few frames each would be more than the queue of the disk takes.
 #[test]
 fn a_disk_that_is_slow_is_given_full_blocks() {
-    const PIECES: usize = 40 * FRAMES + 1;
+    const PIECES: usize = 40 * FULL + 1;
     let dir = tempfile::TempDir::new().unwrap();
     let to = dir.path().join("copy");
     let url = Url::parse("http://192.0.2.1/file").unwrap();
@@ -121,7 +121,7 @@ fn a_disk_that_is_slow_is_given_full_blocks() {
         app.on_readable(&mut port, 1);
     }
     assert!(port.pieces.is_empty());
-    let most = AHEAD as usize + PIECES.div_ceil(FRAMES);
+    let most = AHEAD as usize + PIECES.div_ceil(FULL);
     assert!(app.at_disk() <= most, "{} blocks", app.at_disk());
 
     // What did not fill a block goes when there is room, or at the end.

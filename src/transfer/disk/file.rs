@@ -6,12 +6,13 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Advice, FileType, Stat, fadvise, fstat, fstatfs};
-use rustix::io::{Errno, ReadWriteFlags, pread, preadv, preadv2, read};
+use rustix::io::{Errno, ReadWriteFlags, pread, preadv2, read};
 
 use super::DiskError;
 use super::block::Block;
 use super::cache::DigestCache;
 use super::hash::Hasher;
+use super::scratch;
 use crate::transfer::http::digest::{Algorithm, Digest};
 
 /// Identity and state of a file: two equal values are the same content.
@@ -197,40 +198,33 @@ impl OpenFile {
         len: usize,
         block: &mut B,
     ) -> Result<usize, DiskError> {
-        let got = self.fill(offset, &mut block.to_fill(len))?;
-        block.filled(got);
-        if let Some(mut hash) = self.hash()
-            && (self.stream || hash.1 == offset)
-        {
-            let mut left = got;
-            for slice in block.to_fill(got) {
-                let n = slice.len().min(left);
-                hash.0.update(&slice[..n]);
-                left -= n;
+        scratch::with(len, |memory| {
+            let got = self.fetch(offset, memory)?;
+            let bytes = memory.get(..got).unwrap_or_default();
+            block.fill(bytes);
+            if let Some(mut hash) = self.hash()
+                && (self.stream || hash.1 == offset)
+            {
+                hash.0.update(bytes);
+                hash.1 += got as u64;
             }
-            hash.1 += got as u64;
-        }
-        Ok(got)
+            Ok(got)
+        })
     }
 
-    fn fill(&self, offset: u64, slices: &mut [IoSliceMut<'_>]) -> Result<usize, DiskError> {
-        let mut rest = slices;
+    /// Reads until `memory` is full or there is no more.
+    fn fetch(&self, offset: u64, memory: &mut [u8]) -> Result<usize, DiskError> {
         let mut got = 0usize;
-        IoSliceMut::advance_slices(&mut rest, 0); // steps over empty ones
-        while !rest.is_empty() {
-            let batch = rest.len().min(1024); // IOV_MAX
+        while got < memory.len() {
+            let rest = &mut memory[got..];
             let result = if self.stream {
-                rest.first_mut()
-                    .map_or(Ok(0), |slice| read(&self.fd, &mut **slice))
+                read(&self.fd, rest)
             } else {
-                preadv(&self.fd, &mut rest[..batch], offset + got as u64)
+                pread(&self.fd, rest, offset + got as u64)
             };
             match result {
                 Ok(0) => break,
-                Ok(n) => {
-                    got += n;
-                    IoSliceMut::advance_slices(&mut rest, n);
-                }
+                Ok(n) => got += n,
                 Err(Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
@@ -255,23 +249,21 @@ impl OpenFile {
             Some(Waits::Never) => ReadWriteFlags::empty(),
             None => ReadWriteFlags::NOWAIT,
         };
-        let mut slices = block.to_fill(len);
-        let batch = slices.len().min(1024);
-        let want: usize = slices.iter().map(|s| s.len()).sum();
-        let read = preadv2(&self.fd, &mut slices[..batch], offset, flags);
-        drop(slices);
-        match read {
-            Ok(n) if n == want => {
-                block.filled(n);
-                Ok(Some(n))
+        scratch::with(len, |memory| {
+            let mut whole = [IoSliceMut::new(memory)];
+            match preadv2(&self.fd, &mut whole, offset, flags) {
+                Ok(n) if n == len => {
+                    block.fill(memory);
+                    Ok(Some(n))
+                }
+                Err(Errno::OPNOTSUPP) if self.waits.get().is_none() => {
+                    let _ = self.waits.set(self.whether_it_waits());
+                    self.read_cached(offset, len, block)
+                }
+                Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP) => Ok(None),
+                Err(e) => Err(e.into()),
             }
-            Err(Errno::OPNOTSUPP) if self.waits.get().is_none() => {
-                let _ = self.waits.set(self.whether_it_waits());
-                self.read_cached(offset, len, block)
-            }
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP) => Ok(None),
-            Err(e) => Err(e.into()),
-        }
+        })
     }
 
     #[allow(clippy::unnecessary_cast)] // the field's type differs between architectures

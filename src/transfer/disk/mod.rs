@@ -2,8 +2,8 @@
 //!
 //! The engine must never wait for a disk, so every system call that could runs
 //! on a thread of [`Pool`]. Requests carry buffers that they own and come back
-//! with them: what is read goes from the file into its frame in one copy, and
-//! what is written goes out of the frames it arrived in.
+//! with them: what is read goes into its frames, and what is written comes out of
+//! the frames it arrived in, by a copy in the cache each.
 
 pub mod block;
 pub mod cache;
@@ -12,6 +12,7 @@ pub mod hash;
 pub mod list;
 pub mod pool;
 pub mod root;
+pub mod scratch;
 pub mod sink;
 pub mod upload;
 

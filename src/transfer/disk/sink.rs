@@ -1,17 +1,17 @@
 //! A file that is being written, hashed on the way.
 
 use std::collections::BTreeMap;
-use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::io::{Errno, pwritev, write};
+use rustix::io::{Errno, pwrite, write};
 
 use super::DiskError;
 use super::block::Block;
 use super::file::hash_range;
 use super::hash::Hasher;
+use super::scratch;
 use crate::transfer::http::ByteRange;
 use crate::transfer::http::digest::{Algorithm, Digest};
 
@@ -19,6 +19,10 @@ use crate::transfer::http::digest::{Algorithm, Digest};
 /// what was written: the hash catches up with parts that came out of order
 /// without holding up the writes.
 const CATCH_UP: u64 = 2;
+
+/// Content is hashed and written by this much, from a multiple of it on, so that
+/// it is still in the cache for the second, and few pages are written in parts.
+const GROUP: u64 = 128 * 1024;
 
 #[derive(Default)]
 struct State {
@@ -111,38 +115,37 @@ impl Sink {
     /// Whatever the system reports; [`DiskError::Changed`] for a stream
     /// written out of order.
     pub fn write<B: Block>(&self, offset: u64, block: &B) -> Result<u64, DiskError> {
-        let mut slices = block.to_write();
         let mut state = self.lock();
         self.choose(&mut state);
         if self.stream && state.hashed != offset {
             return Err(DiskError::Changed);
         }
-        let mut rest = &mut slices[..];
-        let mut at = offset;
         let in_order = state.hashed == offset;
-        if in_order {
-            for slice in rest.iter() {
-                state.hasher.update(slice);
-            }
-        }
-        IoSlice::advance_slices(&mut rest, 0);
-        while !rest.is_empty() {
-            let batch = rest.len().min(1024); // IOV_MAX
-            let result = if self.stream {
-                rest.first().map_or(Ok(0), |slice| write(&self.fd, slice))
-            } else {
-                pwritev(&self.fd, &rest[..batch], at)
-            };
-            match result {
-                Ok(0) => return Err(DiskError::NoSpace),
-                Ok(n) => {
-                    at += n as u64;
-                    IoSlice::advance_slices(&mut rest, n);
+        let mut at = offset;
+        scratch::with(GROUP as usize, |memory| {
+            let (mut used, mut room) = (0, up_to_group(at));
+            let mut put = |bytes: &[u8]| {
+                if in_order {
+                    state.hasher.update(bytes);
                 }
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(e.into()),
+                self.write_all(at, bytes)?;
+                at += bytes.len() as u64;
+                Ok::<_, DiskError>(up_to_group(at))
+            };
+            for mut piece in block.pieces() {
+                while !piece.is_empty() {
+                    let (now, later) = piece.split_at(piece.len().min(room - used));
+                    memory[used..used + now.len()].copy_from_slice(now);
+                    used += now.len();
+                    piece = later;
+                    if used == room {
+                        room = put(&memory[..used])?;
+                        used = 0;
+                    }
+                }
             }
-        }
+            put(&memory[..used])
+        })?;
         add(&mut state.written, offset, at);
         if in_order {
             state.hashed = at;
@@ -153,6 +156,24 @@ impl Sink {
             self.hash_to(&mut state, reach)?;
         }
         Ok(at - offset)
+    }
+
+    fn write_all(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            let result = if self.stream {
+                write(&self.fd, rest)
+            } else {
+                pwrite(&self.fd, rest, offset + done as u64)
+            };
+            match result {
+                Ok(0) => return Err(DiskError::NoSpace),
+                Ok(n) => done += n,
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Hashes on from where the hash stands, as far as there is content
@@ -218,6 +239,11 @@ impl Sink {
         }
         state.hasher.digest(algorithm).ok_or(DiskError::Changed)
     }
+}
+
+/// Bytes from `at` to the next multiple of [`GROUP`].
+const fn up_to_group(at: u64) -> usize {
+    (GROUP - at % GROUP) as usize
 }
 
 /// Adds `start..end`, joining what touches.
