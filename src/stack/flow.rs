@@ -177,6 +177,15 @@ impl Slot {
         }
     }
 
+    /// The handle of this connection, whose place is `index`.
+    #[inline]
+    pub(super) const fn flow(&self, index: u32) -> Flow {
+        Flow {
+            index,
+            generation: self.generation,
+        }
+    }
+
     /// Whether there may be anything to tell of it.
     #[inline]
     #[must_use]

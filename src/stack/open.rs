@@ -254,8 +254,7 @@ impl Stack {
             {
                 slot.in_events = false;
                 self.events.pop_front();
-                let flow = self.flows.flow(index)?;
-                return Some((flow, Tell::Readable));
+                return Some((slot.flow(index), Tell::Readable));
             }
             if let Some(tell) = self.poll_event_of(index)
                 && let Some(flow) = self.flows.flow(index)

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Stack;
-use super::flow::{Phase, Route};
+use super::flow::{Phase, Route, Slot};
 use super::iface::Path;
 use crate::frame::{Pool, TxDesc};
 use crate::time::Instant;
@@ -26,6 +26,52 @@ pub enum Left {
     Idle(Option<Instant>),
     /// It is forgotten.
     Gone,
+}
+
+/// What [`send`] has sent of a connection.
+enum Sent {
+    /// What the budget allows for.
+    Part,
+    /// All that had not been sent before.
+    New,
+    /// All that there is to be sent.
+    All,
+}
+
+/// Appends what the connection has to send to `tx`, if it has a route. See
+/// [`Stack::transmit`].
+#[inline(always)]
+fn send(
+    slot: &mut Slot,
+    now: Instant,
+    pool: &mut Pool,
+    budget: usize,
+    tx: &mut VecDeque<TxDesc>,
+    hurry: bool,
+) -> Sent {
+    let Some(route) = &slot.route else {
+        return Sent::All;
+    };
+    // New data in trains, behind a first segment that may be more.
+    let mut left = budget;
+    while left > 0 {
+        let sent = slot.conn.poll_train(now, pool, &route.template, left, tx);
+        left -= sent;
+        if left == 0 {
+            break;
+        }
+        left -= 1;
+        match slot.conn.poll_transmit(now, pool, &route.template) {
+            Some(desc) => {
+                tx.push_back(desc);
+                if hurry && !slot.conn.has_unsent() {
+                    return Sent::New;
+                }
+            }
+            None => return Sent::All,
+        }
+    }
+    Sent::Part
 }
 
 impl Stack {
@@ -88,34 +134,43 @@ impl Stack {
         tx: &mut VecDeque<TxDesc>,
         hurry: bool,
     ) -> Left {
-        self.look_up_route(now, index);
+        let generation = self.iface.generation() as u32;
         let Some(slot) = self.flows.at_mut(index) else {
             return Left::Gone;
         };
-        if let Some(route) = &slot.route {
-            // New data in trains, behind a first segment that may be more.
-            let mut left = budget;
-            while left > 0 {
-                let sent = slot.conn.poll_train(now, pool, &route.template, left, tx);
-                left -= sent;
-                if left == 0 {
-                    break;
-                }
-                left -= 1;
-                match slot.conn.poll_transmit(now, pool, &route.template) {
-                    Some(desc) => {
-                        tx.push_back(desc);
-                        if hurry && !slot.conn.has_unsent() {
-                            return Left::Sent;
-                        }
-                    }
-                    None => return self.sent_all(now, pool, index),
-                }
+        let good = |r: &Route| r.generation == generation && now < r.refresh;
+        let sent = if slot.route.as_ref().is_some_and(good) {
+            send(slot, now, pool, budget, tx, hurry)
+        } else {
+            self.send_anew(now, pool, index, budget, tx, hurry)
+        };
+        match sent {
+            Sent::Part => {
+                self.output.push_back(index);
+                Left::More
             }
-            self.output.push_back(index);
-            return Left::More;
+            Sent::New => Left::Sent,
+            Sent::All => self.sent_all(now, pool, index),
         }
-        self.sent_all(now, pool, index)
+    }
+
+    /// As [`send`], of a connection whose route is to be looked up first.
+    #[cold]
+    #[inline(never)]
+    fn send_anew(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        index: u32,
+        budget: usize,
+        tx: &mut VecDeque<TxDesc>,
+        hurry: bool,
+    ) -> Sent {
+        self.find_route(now, index);
+        match self.flows.at_mut(index) {
+            Some(slot) => send(slot, now, pool, budget, tx, hurry),
+            None => Sent::All,
+        }
     }
 
     fn sent_all(&mut self, now: Instant, pool: &mut Pool, index: u32) -> Left {
@@ -144,20 +199,8 @@ impl Stack {
         Left::Idle(next)
     }
 
-    /// Makes sure that the route of the connection at `index` is good, or
-    /// that the connection waits for one.
-    #[inline]
-    fn look_up_route(&mut self, now: Instant, index: u32) {
-        let generation = self.iface.generation() as u32;
-        let Some(slot) = self.flows.at(index) else {
-            return;
-        };
-        match &slot.route {
-            Some(r) if r.generation == generation && now < r.refresh => {}
-            _ => self.find_route(now, index),
-        }
-    }
-
+    /// Looks for the route of the connection at `index`, or has the connection wait
+    /// for one.
     #[cold]
     fn find_route(&mut self, now: Instant, index: u32) {
         let Some(slot) = self.flows.at_mut(index) else {

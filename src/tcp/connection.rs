@@ -9,6 +9,7 @@ use super::ecn::{self, EcnState};
 use super::loss::Recovery;
 use super::parts::{AckState, Events, Pending, TimestampState};
 use super::pmtu::PathMtu;
+use super::predict::Answered;
 use super::rack::Rack;
 use super::recv::Receive;
 use super::rtt::Rtt;
@@ -126,6 +127,7 @@ pub struct Connection {
     pub(super) last_received_at: Instant,
     /// When all new data that has left would have, at the pace of the window.
     pub(super) pace_at: Instant,
+    pub(super) answered: Answered,
     /// The frame that the next acknowledgement is written into.
     pub(super) spare: Option<Packet>,
     /// IPv4 identification of the next packet.
@@ -185,6 +187,7 @@ impl Connection {
             last_sent_at: s.now,
             last_received_at: s.now,
             pace_at: Instant::ZERO,
+            answered: Answered::default(),
             spare: None,
             ident: (s.iss.0 >> 16) as u16,
             counters: Tally::default(),

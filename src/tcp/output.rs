@@ -28,6 +28,7 @@ impl Connection {
             self.counters.segments_sent += 1;
             return Some(desc);
         }
+        self.settle_answer();
         let sent = self.next_packet(now, pool, template);
         if sent.is_some() {
             self.counters.segments_sent += 1;

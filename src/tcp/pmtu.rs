@@ -216,6 +216,7 @@ impl Connection {
     /// narrow does not mean that it is full: the window stays as it is
     /// (RFC 1191 section 6.5, RFC 8201 section 5.4).
     pub fn handle_path_mtu(&mut self, now: Instant, mss: u16, quoted: SeqNumber) {
+        self.settle_answer();
         let payload = mss.saturating_sub(self.options_len());
         if !self.is_in_flight(quoted) || !self.state.is_synchronized() || payload < MIN_REPORTED {
             return;

@@ -12,6 +12,20 @@ use crate::frame::{Packet, Pool};
 use crate::time::Instant;
 use crate::wire::tcp::{Flags, Header, SeqNumber};
 
+/// An acknowledgement of all that was sent, of which nobody has asked yet what it
+/// tells of the path.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answered {
+    /// When it came.
+    at: Instant,
+    /// When the last segment of what it acknowledges was sent.
+    sent_at: Instant,
+    /// Bytes that it acknowledges; 0 if there is none.
+    bytes: u32,
+    /// Bytes that were in flight.
+    in_flight: u32,
+}
+
 impl Connection {
     /// Takes the payload of a segment that is the next of an established
     /// connection and says nothing else that is new, but for the window, or that
@@ -86,47 +100,83 @@ impl Connection {
     }
 
     /// Takes an acknowledgement of which [`expects_answer`](Self::expects_answer)
-    /// holds, and that is no duplicate: what `loss` would do, for nothing is in
-    /// flight any more.
+    /// holds, and that is no duplicate: what `loss` would do where nothing is in
+    /// flight any more. What it tells of the path is left for
+    /// [`settle_answer`](Self::settle_answer), since nothing that is sent now
+    /// depends on it.
     fn take_answer(&mut self, now: Instant, ack: SeqNumber, pool: &mut Pool) {
-        let in_flight = self.snd.outstanding();
-        let Some(run) = self.snd.pop_plain(ack, pool) else {
-            return; // there is one
-        };
         #[cfg(test)]
         count_short(0);
-        let (bytes, rtt) = (run.bytes(), now.since(run.sent_at));
-        self.snd.una = ack;
-        self.rack.delivered_run(now, &run);
-        self.rack.adapt(&self.snd, false);
-        self.rtt.sample(now, rtt, &self.config);
-        self.counters.bytes_acked += u64::from(bytes);
-        self.counters.delivered += u64::from(run.segments);
-        let round_start = ack.gt(self.round_end);
-        if round_start {
-            self.round_end = ack;
-            self.ecn.acked(ack);
-        }
-        self.cc.on_ack(&AckSample {
-            now,
-            acked: bytes,
-            rtt: Some(rtt),
-            srtt: self.rtt.srtt().unwrap_or_default(),
-            rttvar: self.rtt.rttvar(),
-            min_rtt: self.rtt.min(),
+        let in_flight = self.snd.outstanding();
+        let Some(run) = self.snd.pop_sent(pool) else {
+            return; // there is one
+        };
+        self.answered = Answered {
+            at: now,
+            sent_at: run.sent_at,
+            bytes: run.bytes(),
             in_flight,
-            cwnd_limited: self.cwnd_limited.is_some(),
-            round_start,
-            delay: None,
-        });
-        if self.cwnd_limited.is_some_and(|at| ack.ge(at)) {
-            self.cwnd_limited = None;
-        }
+        };
+        self.snd.una = ack;
+        self.counters.bytes_acked += u64::from(run.bytes());
+        self.counters.delivered += u64::from(run.segments);
         self.timeouts = 0;
         self.probes = 0;
         self.progress_at = now;
         self.pending.tail_probe = false;
         self.timers.stop_sending();
+    }
+
+    /// Whether nothing has to be known of the path for what is sent at `now`: the
+    /// last answer has just come, and no pause was long before.
+    #[inline]
+    pub(super) fn can_settle_later(&self, now: Instant) -> bool {
+        let least = self.config.min_rto.min(self.config.max_rto);
+        self.answered.at == now && now.nanos_since(self.last_sent_at) < least.into()
+    }
+
+    /// Draws the conclusions from the last answer, if that has not been done.
+    #[inline]
+    pub(super) fn settle_answer(&mut self) {
+        if self.answered.bytes != 0 {
+            self.settle();
+        }
+    }
+
+    #[inline(never)]
+    fn settle(&mut self) {
+        let answered = std::mem::take(&mut self.answered);
+        // Nothing was acknowledged since.
+        let (now, una) = (answered.at, self.snd.una);
+        let rtt = now.since(answered.sent_at);
+        self.rack.delivered_all(now, una, answered.sent_at);
+        self.rack.adapt(&self.snd, false);
+        self.rtt.sample(now, rtt, &self.config);
+        let round_start = una.gt(self.round_end);
+        if round_start {
+            self.round_end = una;
+            self.ecn.acked(una);
+        }
+        self.cc.on_ack(&AckSample {
+            now,
+            acked: answered.bytes,
+            rtt: Some(rtt),
+            srtt: self.rtt.srtt().unwrap_or_default(),
+            rttvar: self.rtt.rttvar(),
+            min_rtt: self.rtt.min(),
+            in_flight: answered.in_flight,
+            cwnd_limited: self.cwnd_limited.is_some(),
+            round_start,
+            delay: None,
+        });
+        if self.cwnd_limited.is_some_and(|at| una.ge(at)) {
+            self.cwnd_limited = None;
+        }
+        if self.timers.is_set(Timer::Rto) {
+            // What was sent since counted on the time-out of before.
+            let at = self.last_sent_at + self.rtt.time_out(&self.config);
+            self.timers.set(Timer::Rto, at);
+        }
     }
 
     /// RCV.NXT.

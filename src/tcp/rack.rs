@@ -110,12 +110,19 @@ impl Rack {
     /// once, in order, none of which was delivered after one behind it.
     #[inline]
     pub fn delivered_run(&mut self, now: Instant, run: &Run) {
-        self.fack = run.end;
-        if !self.seen || sent_after(run.sent_at, run.end, self.xmit_at, self.end) {
+        self.delivered_all(now, run.end, run.sent_at);
+    }
+
+    /// The same of all that was in flight, up to `end`, the last of which was sent
+    /// at `sent_at`.
+    #[inline]
+    pub fn delivered_all(&mut self, now: Instant, end: SeqNumber, sent_at: Instant) {
+        self.fack = end;
+        if !self.seen || sent_after(sent_at, end, self.xmit_at, self.end) {
             self.seen = true;
-            self.xmit_at = run.sent_at;
-            self.end = run.end;
-            self.rtt = now.since(run.sent_at).into();
+            self.xmit_at = sent_at;
+            self.end = end;
+            self.rtt = now.nanos_since(sent_at);
         }
     }
 

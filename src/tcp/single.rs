@@ -42,6 +42,9 @@ impl Connection {
         if !goes {
             return None;
         }
+        if !self.can_settle_later(now) {
+            self.settle_answer();
+        }
         let rto = self.rtt.time_out(&self.config);
         if self.config.slow_start_after_idle && now.nanos_since(self.last_sent_at) > rto {
             self.cc.on_idle(now.since(self.last_sent_at), rto.into());

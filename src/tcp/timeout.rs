@@ -9,6 +9,7 @@ use crate::time::Instant;
 impl Connection {
     /// Handles all deadlines up to `now`.
     pub fn handle_timeout(&mut self, now: Instant, pool: &mut Pool) {
+        self.settle_answer();
         // Sending was interrupted: the probe armed before is outdated.
         self.arm_pending_probe(now);
         for timer in timers::ALL {

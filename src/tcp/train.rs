@@ -143,6 +143,7 @@ impl Connection {
         let Some(ecn) = self.ecn.train_mark() else {
             return 0;
         };
+        self.settle_answer();
         let mss = self.snd.mss;
         let edge = self.snd.una + self.snd.wnd;
         let room = self.cc.cwnd().saturating_sub(self.in_flight());

@@ -47,6 +47,7 @@ impl Connection {
         if self.snd.first().is_some_and(|s| s.syn && s.sent == 0) {
             self.mss = self.mss.min(most);
         }
+        self.settle_answer();
         self.cap_size(most);
     }
 
@@ -81,6 +82,7 @@ impl Connection {
     /// Changes the congestion controller; the window stays.
     pub fn set_congestion(&mut self, algorithm: Algorithm) {
         self.settings().congestion = algorithm;
+        self.settle_answer();
         self.cc.switch(algorithm);
         if let Some(target) = self.config.delay_target {
             self.cc.set_delay_target(target);

@@ -98,10 +98,7 @@ impl Application for Talker {
     }
 
     fn readable(&mut self, cx: &mut Context<'_, ()>, flow: Flow) {
-        while let Some(n) = cx.recv_chunk(flow).map(<[u8]>::len) {
-            cx.recv_consume(flow, n);
-            self.got += n;
-        }
+        self.got += cx.recv_each(flow, <[u8]>::len);
         while self.got >= MESSAGE {
             self.got -= MESSAGE;
             self.heard += 1;

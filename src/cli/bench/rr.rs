@@ -235,19 +235,16 @@ impl Application for Client {
         let Some(n) = self.number(flow) else {
             return;
         };
-        while let Some(bytes) = cx.recv_chunk(flow).map(<[u8]>::len) {
-            cx.recv_consume(flow, bytes);
-            self.connections[n].got += bytes;
-            while self.connections[n].got >= self.response {
-                let asked = &mut self.connections[n];
-                asked.got -= self.response;
-                let Some(at) = asked.at.pop_front() else {
-                    break;
-                };
-                let now = self.record(at);
-                if self.every.is_none() && !self.shared.enough.load(Ordering::Relaxed) {
-                    self.ask(cx, n, now);
-                }
+        self.connections[n].got += cx.recv_each(flow, <[u8]>::len);
+        while self.connections[n].got >= self.response {
+            let asked = &mut self.connections[n];
+            asked.got -= self.response;
+            let Some(at) = asked.at.pop_front() else {
+                break;
+            };
+            let now = self.record(at);
+            if self.every.is_none() && !self.shared.enough.load(Ordering::Relaxed) {
+                self.ask(cx, n, now);
             }
         }
     }
@@ -322,11 +319,7 @@ impl Application for Server {
     }
 
     fn readable(&mut self, cx: &mut Context<'_, ()>, flow: Flow) {
-        let mut total = 0;
-        while let Some(n) = cx.recv_chunk(flow).map(<[u8]>::len) {
-            cx.recv_consume(flow, n);
-            total += n;
-        }
+        let total = cx.recv_each(flow, <[u8]>::len);
         if let Some((got, unsent)) = self.flows.get_mut(flow.index()) {
             *got += total;
             while *got >= self.request {

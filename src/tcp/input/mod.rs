@@ -38,6 +38,7 @@ impl Connection {
         ce: bool,
         packet: Packet,
     ) -> bool {
+        self.settle_answer();
         self.ecn.marked = ce;
         self.counters.segments_received += 1;
         self.counters.data_segments_received += u64::from(!packet.is_empty());

@@ -334,16 +334,40 @@ impl Send {
             run.segments += 1;
         }
         let n = run.as_ref()?.segments;
-        if n as usize == self.segments.len() {
-            self.segments.clear();
-        } else {
-            self.segments.drain(..n as usize);
-        }
+        self.segments.drain(..n as usize);
         self.sent -= n;
         self.hint = self.hint.saturating_sub(n);
         self.judged = self.judged.saturating_sub(n);
         self.queued -= run.as_ref()?.bytes();
         run
+    }
+
+    /// Removes all that was sent, of which [`is_plain`](Self::is_plain) holds, and
+    /// frees its frames. `None` if nothing was.
+    #[inline]
+    pub fn pop_sent(&mut self, pool: &mut Pool) -> Option<Run> {
+        let from = self.first()?.seq;
+        let mut run = Run {
+            from,
+            end: from,
+            segments: 0,
+            sent_at: Instant::ZERO,
+        };
+        while run.segments < self.sent
+            && let Some(s) = self.segments.front_mut()
+        {
+            if let Some(held) = s.held.take() {
+                pool.release(held);
+            }
+            (run.end, run.sent_at) = (s.end(), s.sent_at);
+            run.segments += 1;
+            self.segments.pop_front();
+        }
+        self.hint = self.hint.saturating_sub(run.segments);
+        self.judged = self.judged.saturating_sub(run.segments);
+        self.queued -= run.bytes();
+        self.sent = 0;
+        Some(run)
     }
 
     /// Whether what was sent is a few segments that [`pop_plain`](Self::pop_plain)
