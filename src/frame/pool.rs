@@ -419,6 +419,7 @@ impl Pool {
     /// # Safety
     /// The kernel has returned exactly this chunk through the completion ring
     /// of the pool's region, or its socket has been closed.
+    #[inline]
     pub unsafe fn complete_chunk(&mut self, chunk: u32) -> bool {
         match self.owner.get(chunk as usize) {
             Some(Owner::Tx | Owner::QueueTx) => {
@@ -430,6 +431,7 @@ impl Pool {
     }
 
     /// Takes a free chunk for the fill ring: its number.
+    #[inline]
     pub fn lend(&mut self) -> Option<u32> {
         let chunk = self.read.pop().or_else(|| self.free.pop())?;
         self.shift(chunk, Owner::Pool, Owner::Fill);
@@ -442,6 +444,7 @@ impl Pool {
     ///
     /// # Safety
     /// The kernel does not have the chunk.
+    #[inline]
     pub unsafe fn unlend(&mut self, chunk: u32) {
         if self.owner.get(chunk as usize) == Some(&Owner::Fill) {
             self.shift(chunk, Owner::Fill, Owner::Pool);
@@ -457,6 +460,7 @@ impl Pool {
     /// # Safety
     /// The kernel has returned exactly this chunk through the receive ring of
     /// the pool's region.
+    #[inline]
     pub unsafe fn received(&mut self, chunk: u32, start: u16, len: u16) -> Option<Packet> {
         if self.owner.get(chunk as usize) != Some(&Owner::Fill)
             || u32::from(start) + u32::from(len) > self.region.chunk_size()

@@ -6,8 +6,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use xsk_rs::umem::frame::FrameDesc;
-
 use crate::frame::{Packet, Pool, TxDesc};
 use crate::link::Link;
 use crate::stats::{KernelCounters, LinkCounters};
@@ -36,7 +34,7 @@ pub struct XdpLink {
     umem: Arc<Umem>,
     steering: Steering,
     queue: u32,
-    traffic: Traffic<FrameDesc>,
+    traffic: Traffic,
     poll: Vec<libc::pollfd>,
 }
 
@@ -91,7 +89,7 @@ impl XdpLink {
             steering: steering.clone(),
             queue,
             traffic: Traffic::new(Sizes {
-                chunks: umem.descs().len(),
+                chunks: umem.region().chunks() as usize,
                 chunk: umem.chunk_size() as usize,
                 frame: umem.max_frame() as usize,
                 fill: fill as usize,
@@ -242,7 +240,7 @@ impl Link for XdpLink {
     fn is_quiet(&self) -> bool {
         self.rings
             .as_ref()
-            .is_none_or(|rings| rings.watch.is_quiet())
+            .is_none_or(|rings| rings.ends.rx.is_empty())
     }
 
     fn room(&self) -> usize {

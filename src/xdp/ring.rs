@@ -1,58 +1,270 @@
-//! The transmit ring of a socket, as this process maps it: xsk-rs gives every
-//! descriptor one fixed place in its chunk, and the parts of a frame that is
-//! longer than a chunk begin where their payload does.
+//! The rings of a socket, as this process maps them. Entries are read and
+//! written where they lie; the counters of a ring are moved once for a batch.
+//!
+//! The kernel may write any number and any entry at any time: an entry is read
+//! once, what it says is for others to check, and no index leaves the mapping.
 
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use libxdp_sys as xdp;
+/// An entry of the receive and the transmit ring.
+pub(super) use libc::xdp_desc as Desc;
 
-/// What the kernel is to send.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Outgoing {
-    /// Where it begins, in bytes from the start of the memory.
-    pub address: u64,
-    /// Its bytes.
-    pub length: u32,
-    /// Whether the frame goes on in the next descriptor.
-    pub continues: bool,
+/// Whether the frame of an entry goes on in the next.
+#[inline]
+pub(super) const fn continues(desc: &Desc) -> bool {
+    desc.options & libc::XDP_PKT_CONTD != 0
 }
 
-impl From<&Outgoing> for xdp::xdp_desc {
+/// Where in memory a ring has its parts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout<T> {
+    pub producer: *mut u32,
+    pub consumer: *mut u32,
+    pub flags: *mut u32,
+    pub entries: *mut T,
+    /// How many entries: a power of two.
+    pub size: u32,
+}
+
+impl<T> Layout<T> {
+    /// The entry that a counter stands for.
+    ///
+    /// # Safety
+    /// The ring is mapped.
     #[inline]
-    fn from(desc: &Outgoing) -> Self {
-        Self {
-            addr: desc.address,
-            len: desc.length,
-            options: if desc.continues {
-                libc::XDP_PKT_CONTD
-            } else {
-                0
-            },
-        }
+    const unsafe fn entry(&self, at: u32) -> *mut T {
+        // SAFETY: less than `size`, and by this function's contract.
+        unsafe { self.entries.add((at & (self.size - 1)) as usize) }
     }
 }
 
-/// Puts `descs` on a ring: all or none. Answers how many.
+/// One of the counters of a ring.
 ///
 /// # Safety
-/// `ring` is as `xsk_socket__create` makes one, nothing else uses it at the
-/// same time, and what is put there may be sent.
+/// It is mapped for `'a`, and nobody writes it but by atomic operations.
 #[inline]
-pub(super) unsafe fn put(ring: *mut xdp::xsk_ring_prod, descs: &[Outgoing]) -> usize {
-    let mut at = 0;
-    // SAFETY: by this function's contract; only what was reserved is written.
-    unsafe {
-        let n = xdp::xsk_ring_prod__reserve(ring, descs.len() as u32, &raw mut at);
-        for desc in &descs[..n as usize] {
-            *xdp::xsk_ring_prod__tx_desc(ring, at) = desc.into();
+const unsafe fn counter<'a>(at: *mut u32) -> &'a AtomicU32 {
+    // SAFETY: by this function's contract; the kernel aligns it.
+    unsafe { AtomicU32::from_ptr(at) }
+}
+
+/// This process's end of a ring that the kernel puts entries on.
+#[derive(Debug)]
+pub(super) struct Consumer<T> {
+    ring: Layout<T>,
+    /// The next entry to take.
+    at: u32,
+    /// Where the entries end that are known of.
+    end: u32,
+}
+
+// SAFETY: it points to memory that is shared with the kernel alone, of which
+// `&self` reads a counter, and all that changes it takes it exclusively.
+unsafe impl<T: Copy> Send for Consumer<T> {}
+
+impl<T: Copy> Consumer<T> {
+    /// # Safety
+    /// The ring is mapped for as long as this is used, and this is the only one
+    /// who takes entries. Any bits are a `T`.
+    pub(super) unsafe fn new(ring: Layout<T>) -> Self {
+        // SAFETY: by this function's contract.
+        let at = unsafe { counter(ring.consumer) }.load(Ordering::Relaxed);
+        Self { ring, at, end: at }
+    }
+
+    /// Takes up to `most` entries, oldest first. Answers how many. Looks for more
+    /// than it knows of only when it knows of none.
+    #[inline]
+    pub(super) fn take(&mut self, most: usize, mut each: impl FnMut(T)) -> usize {
+        let ring = self.ring;
+        if self.at == self.end {
+            // SAFETY: by the contract of `new`.
+            self.end = unsafe { counter(ring.producer) }.load(Ordering::Acquire);
+        }
+        let n = (self.end.wrapping_sub(self.at) as usize).min(most) as u32;
+        if n == 0 {
+            return 0;
+        }
+        let mut at = self.at;
+        let end = at.wrapping_add(n);
+        while at != end {
+            // SAFETY: by the contract of `new`; read once, since the kernel may
+            // change it.
+            each(unsafe { ring.entry(at).read_volatile() });
             at = at.wrapping_add(1);
         }
-        xdp::xsk_ring_prod__submit(ring, n);
+        self.at = end;
+        // SAFETY: by the contract of `new`.
+        unsafe { counter(ring.consumer) }.store(end, Ordering::Release);
         n as usize
     }
+
+    /// Whether all that the kernel has put there was taken.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        // SAFETY: by the contract of `new`. Who takes entries reads the number
+        // again, before them.
+        let end = unsafe { counter(self.ring.producer) }.load(Ordering::Relaxed);
+        end == self.at
+    }
+}
+
+/// This process's end of a ring that the kernel takes entries from.
+#[derive(Debug)]
+pub(super) struct Producer<T> {
+    ring: Layout<T>,
+    /// The next entry to write.
+    at: u32,
+    /// Where the room ends that is known of.
+    end: u32,
+}
+
+// SAFETY: as of `Consumer`.
+unsafe impl<T: Copy> Send for Producer<T> {}
+
+impl<T: Copy> Producer<T> {
+    /// # Safety
+    /// The ring is mapped for as long as this is used, and this is the only one
+    /// who puts entries there.
+    pub(super) unsafe fn new(ring: Layout<T>) -> Self {
+        // SAFETY: by this function's contract.
+        let (at, taken) = unsafe { (counter(ring.producer), counter(ring.consumer)) };
+        Self {
+            ring,
+            at: at.load(Ordering::Relaxed),
+            end: taken.load(Ordering::Relaxed).wrapping_add(ring.size),
+        }
+    }
+
+    /// Free entries: at least as many as there are of `wanted`.
+    #[inline]
+    pub(super) fn room(&mut self, wanted: u32) -> u32 {
+        let known = self.end.wrapping_sub(self.at);
+        if known >= wanted { known } else { self.free() }
+    }
+
+    /// Free entries, of a number read anew.
+    #[inline]
+    fn free(&mut self) -> u32 {
+        // SAFETY: by the contract of `new`. What is written to the entries comes
+        // behind.
+        let taken = unsafe { counter(self.ring.consumer) }.load(Ordering::Acquire);
+        self.end = taken.wrapping_add(self.ring.size);
+        self.end.wrapping_sub(self.at)
+    }
+
+    /// Entries that the kernel has not taken.
+    #[inline]
+    pub(super) fn pending(&mut self) -> u32 {
+        self.ring.size.saturating_sub(self.free())
+    }
+
+    /// Puts on the ring what `entries` gives, as far as there is
+    /// [`room`](Self::room) that is known of. Answers how many; what does not fit is not
+    /// asked for.
+    ///
+    /// # Safety
+    /// The kernel may have what is put there.
+    #[inline]
+    pub(super) unsafe fn put(&mut self, entries: impl Iterator<Item = T>) -> usize {
+        let (ring, begin) = (self.ring, self.at);
+        let room = self.end.wrapping_sub(begin).min(ring.size);
+        let mut at = begin;
+        for entry in entries.take(room as usize) {
+            // SAFETY: by the contract of `new`; the kernel has taken what was
+            // there before.
+            unsafe { ring.entry(at).write(entry) };
+            at = at.wrapping_add(1);
+        }
+        if at != begin {
+            self.at = at;
+            // SAFETY: by the contract of `new`.
+            unsafe { counter(ring.producer) }.store(at, Ordering::Release);
+        }
+        at.wrapping_sub(begin) as usize
+    }
+
+    /// Whether the kernel takes nothing more by itself.
+    #[inline]
+    pub(super) fn needs_wakeup(&self) -> bool {
+        // SAFETY: by the contract of `new`.
+        let flags = unsafe { counter(self.ring.flags) }.load(Ordering::Relaxed);
+        flags & libc::XDP_RING_NEED_WAKEUP != 0
+    }
+}
+
+/// The four rings of a socket, mapped.
+#[derive(Debug)]
+pub(super) struct Mapped {
+    pub rx: Consumer<Desc>,
+    pub tx: Producer<Desc>,
+    pub fill: Producer<u64>,
+    pub completion: Consumer<u64>,
+    /// Keep them.
+    _maps: [Mapping; 4],
+}
+
+/// How many entries each ring has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RingSizes {
+    pub rx: u32,
+    pub tx: u32,
+    pub fill: u32,
+    pub completion: u32,
+}
+
+impl Mapped {
+    /// Those of the bound AF_XDP socket `fd`, which nothing else uses.
+    pub(super) fn map(fd: RawFd, sizes: RingSizes) -> io::Result<Self> {
+        let at = offsets(fd)?;
+        let (fill, completion) = (
+            libc::XDP_UMEM_PGOFF_FILL_RING.cast_signed(),
+            libc::XDP_UMEM_PGOFF_COMPLETION_RING.cast_signed(),
+        );
+        let (rx, rx_map) = layout(fd, &at.rx, sizes.rx, libc::XDP_PGOFF_RX_RING)?;
+        let (tx, tx_map) = layout(fd, &at.tx, sizes.tx, libc::XDP_PGOFF_TX_RING)?;
+        let (fill, fill_map) = layout(fd, &at.fr, sizes.fill, fill)?;
+        let (completion, completion_map) = layout(fd, &at.cr, sizes.completion, completion)?;
+        // SAFETY: the mappings are kept with them, and nobody else uses the
+        // rings. Entries are plain numbers.
+        unsafe {
+            Ok(Self {
+                rx: Consumer::new(rx),
+                tx: Producer::new(tx),
+                fill: Producer::new(fill),
+                completion: Consumer::new(completion),
+                _maps: [rx_map, tx_map, fill_map, completion_map],
+            })
+        }
+    }
+}
+
+/// Maps the ring of `fd` that the kernel has at `offset`.
+fn layout<T>(
+    fd: RawFd,
+    at: &libc::xdp_ring_offset,
+    size: u32,
+    offset: libc::off_t,
+) -> io::Result<(Layout<T>, Mapping)> {
+    debug_assert!(size.is_power_of_two());
+    let map = Mapping::new(
+        fd,
+        at.desc as usize + size as usize * size_of::<T>(),
+        offset,
+    )?;
+    // SAFETY: the kernel has said where in the mapping they are.
+    let part = |offset: u64| unsafe { map.at(offset) };
+    let layout = Layout {
+        producer: part(at.producer).cast(),
+        consumer: part(at.consumer).cast(),
+        flags: part(at.flags).cast(),
+        entries: part(at.desc).cast(),
+        size,
+    };
+    Ok((layout, map))
 }
 
 /// Where in its mappings the rings of the AF_XDP socket `fd` have their parts.
@@ -87,16 +299,19 @@ struct Mapping {
     bytes: usize,
 }
 
+// SAFETY: it only owns the mapping; it never reads or writes it.
+unsafe impl Send for Mapping {}
+
 impl Mapping {
     /// The first `bytes` bytes of the ring of `fd` that the kernel has at
     /// `offset`.
-    fn new(fd: RawFd, protection: i32, bytes: usize, offset: libc::off_t) -> io::Result<Self> {
+    fn new(fd: RawFd, bytes: usize, offset: libc::off_t) -> io::Result<Self> {
         // SAFETY: a new mapping, where the kernel likes.
         let map = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
                 bytes,
-                protection,
+                libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED | libc::MAP_POPULATE,
                 fd,
                 offset,
@@ -123,131 +338,5 @@ impl Drop for Mapping {
         // SAFETY: `new` made exactly this mapping, and whoever has pointers
         // into it has it as well.
         unsafe { libc::munmap(self.map.as_ptr(), self.bytes) };
-    }
-}
-
-/// Looks at how many frames a socket has received, and at nothing else.
-#[derive(Debug)]
-pub(super) struct RxWatch {
-    producer: *const AtomicU32,
-    /// Frames that were taken from the ring, as the ring counts them.
-    taken: u32,
-    _map: Mapping,
-}
-
-// SAFETY: it points to memory that is shared with the kernel alone, which it
-// only reads.
-unsafe impl Send for RxWatch {}
-
-impl RxWatch {
-    /// Of the AF_XDP socket `fd`, from which nothing was received so far.
-    pub(super) fn map(fd: RawFd) -> io::Result<Self> {
-        let rx = offsets(fd)?.rx;
-        // The numbers come before the descriptors.
-        let map = Mapping::new(
-            fd,
-            libc::PROT_READ,
-            rx.desc as usize,
-            libc::XDP_PGOFF_RX_RING,
-        )?;
-        // SAFETY: the kernel has said where in the mapping they are.
-        let (producer, consumer) = unsafe { (map.at(rx.producer), map.at(rx.consumer)) };
-        // SAFETY: of the mapping, and this process alone changes it.
-        let taken = unsafe { consumer.cast::<u32>().read_volatile() };
-        Ok(Self {
-            producer: producer.cast_const().cast(),
-            taken,
-            _map: map,
-        })
-    }
-
-    /// Notes that `n` frames were taken from the ring.
-    #[inline]
-    pub(super) const fn took(&mut self, n: usize) {
-        self.taken = self.taken.wrapping_add(n as u32);
-    }
-
-    /// Whether all that was received has been taken.
-    #[inline]
-    pub(super) fn is_quiet(&self) -> bool {
-        // SAFETY: of the mapping, and aligned as the kernel has it. Whoever
-        // takes frames reads the number again, before them.
-        let received = unsafe { &*self.producer }.load(Ordering::Relaxed);
-        received == self.taken
-    }
-}
-
-/// The mapped ring. Whoever has it is the only one who puts things there.
-#[derive(Debug)]
-pub(super) struct TxRing {
-    ring: xdp::xsk_ring_prod,
-    _map: Mapping,
-}
-
-// SAFETY: it points to memory that is shared with the kernel alone, and all
-// that changes it takes it exclusively.
-unsafe impl Send for TxRing {}
-
-impl TxRing {
-    /// Maps the transmit ring of `size` entries, a power of two, of the AF_XDP
-    /// socket `fd`, on which nothing was put so far.
-    pub(super) fn map(fd: RawFd, size: u32) -> io::Result<Self> {
-        let tx = offsets(fd)?.tx;
-        let bytes = tx.desc as usize + size as usize * size_of::<xdp::xdp_desc>();
-        let map = Mapping::new(
-            fd,
-            libc::PROT_READ | libc::PROT_WRITE,
-            bytes,
-            libc::XDP_PGOFF_TX_RING,
-        )?;
-        // SAFETY: the kernel has said where in the mapping they are.
-        let at = |offset: u64| unsafe { map.at(offset) };
-        let word = |offset| at(offset).cast::<u32>();
-        let (producer, consumer) = (word(tx.producer), word(tx.consumer));
-        // SAFETY: of the mapping, and so far nobody changes them.
-        let (cached_prod, read) = unsafe { (producer.read_volatile(), consumer.read_volatile()) };
-        let ring = xdp::xsk_ring_prod {
-            cached_prod,
-            cached_cons: read.wrapping_add(size),
-            mask: size - 1,
-            size,
-            producer,
-            consumer,
-            ring: at(tx.desc),
-            flags: word(tx.flags),
-        };
-        Ok(Self { ring, _map: map })
-    }
-
-    /// As [`put`].
-    ///
-    /// # Safety
-    /// What is put there may be sent.
-    #[inline]
-    pub(super) unsafe fn put(&mut self, descs: &[Outgoing]) -> usize {
-        // SAFETY: the ring is mapped, and this is its only user.
-        unsafe { put(&raw mut self.ring, descs) }
-    }
-
-    /// Free entries: at least as many as there are of `wanted`.
-    #[inline]
-    pub(super) fn room(&mut self, wanted: u32) -> u32 {
-        // SAFETY: as in `put`.
-        unsafe { xdp::xsk_prod_nb_free(&raw mut self.ring, wanted) }
-    }
-
-    /// Entries that the kernel has not taken.
-    #[inline]
-    pub(super) fn pending(&mut self) -> u32 {
-        // More than there can be, so that it is read anew.
-        let free = self.room(self.ring.size + 1);
-        self.ring.size.saturating_sub(free)
-    }
-
-    /// Whether the kernel takes nothing more by itself.
-    #[inline]
-    pub(super) fn needs_wakeup(&self) -> bool {
-        // SAFETY: as in `put`.
-        unsafe { xdp::xsk_ring_prod__needs_wakeup(&raw const self.ring) != 0 }
     }
 }

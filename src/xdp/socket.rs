@@ -11,7 +11,7 @@ use xsk_rs::{CompQueue, FillQueue, RxQueue, Socket, TxQueue};
 
 use crate::stats::KernelCounters;
 
-use super::ring::{RxWatch, TxRing};
+use super::ring::{Mapped, RingSizes};
 use super::umem::{Umem, ring_size};
 use super::{AttachedMode, Interface, Steering, XdpError};
 
@@ -84,18 +84,15 @@ pub(super) const FRAME_OVERHEAD: u32 = 26;
 /// The rings of a bound socket.
 #[derive(Debug)]
 pub(super) struct Rings {
-    pub(super) tx: TxRing,
+    pub(super) ends: Mapped,
     pub(super) rx: RxQueue,
-    pub(super) watch: RxWatch,
-    pub(super) fill: FillQueue,
-    pub(super) completion: CompQueue,
     pub(super) fd: RawFd,
     pub(super) zero_copy: bool,
     /// Chunks that a frame may take.
     pub(super) parts: u32,
-    pub(super) umem: Arc<Umem>,
-    /// Keeps the socket with `rx`; what it would do, `tx` does.
-    _tx: TxQueue,
+    /// Keep the socket with `rx`; what they would do, `ends` does.
+    _others: (TxQueue, FillQueue, CompQueue),
+    _umem: Arc<Umem>,
 }
 
 /// Binds a socket to `queue` of the interface of `steering`.
@@ -137,27 +134,29 @@ pub(super) fn bind(
         .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
         .bind_flags(flags)
         .build();
-    let (socket, rx, fill, completion) = create(umem, &interface, queue, config, options, chains)?;
+    let (tx, rx, fill, completion) = create(umem, &interface, queue, config, options, chains)?;
     let fd = rx.fd().as_raw_fd();
-    let failed = |e| XdpError::system(format!("map a ring of {}", interface.name), e);
-    let tx = TxRing::map(fd, options.tx_ring).map_err(failed)?;
-    let watch = RxWatch::map(fd).map_err(failed)?;
+    let failed = |e| XdpError::system(format!("map the rings of {}", interface.name), e);
+    let sizes = RingSizes {
+        rx: options.rx_ring,
+        tx: options.tx_ring,
+        fill: umem.fill_ring(),
+        completion: umem.completion_ring(),
+    };
+    let ends = Mapped::map(fd, sizes).map_err(failed)?;
     let budget = TX_BUDGET.min(options.tx_ring);
     // Kernels before 6.17 do not know it: they send 32 at a time.
     let _ = set_option(fd, XDP_MAX_TX_SKB_BUDGET, &budget);
     let zero_copy = bound_zero_copy(fd)
         .map_err(|e| XdpError::system(format!("ask for the mode of {}", interface.name), e))?;
     Ok(Rings {
-        tx,
+        ends,
         rx,
-        watch,
-        fill,
-        completion,
         fd,
         zero_copy,
         parts,
-        umem: Arc::clone(umem),
-        _tx: socket,
+        _others: (tx, fill, completion),
+        _umem: Arc::clone(umem),
     })
 }
 

@@ -59,11 +59,10 @@ impl Default for UmemOptions {
 #[derive(Debug)]
 pub struct Umem {
     inner: xsk_rs::Umem,
-    /// xsk-rs's descriptor of each chunk, with the chunk's fixed address.
-    descs: Arc<[FrameDesc]>,
     region: Arc<Region>,
     chunk_size: u32,
     fill_ring: u32,
+    completion_ring: u32,
     huge_pages: bool,
     sockets: Mutex<Sockets>,
 }
@@ -114,10 +113,10 @@ impl Umem {
         let pool = Pool::new(region);
         let umem = Self {
             inner,
-            descs: descs.into(),
             region: Arc::clone(pool.region()),
             chunk_size: options.chunk_size,
             fill_ring: options.fill_ring,
+            completion_ring: options.completion_ring,
             huge_pages,
             sockets: Mutex::default(),
         };
@@ -146,16 +145,16 @@ impl Umem {
         &self.inner
     }
 
-    pub(super) const fn descs(&self) -> &Arc<[FrameDesc]> {
-        &self.descs
-    }
-
     pub(super) const fn region(&self) -> &Arc<Region> {
         &self.region
     }
 
     pub(super) const fn fill_ring(&self) -> u32 {
         self.fill_ring
+    }
+
+    pub(super) const fn completion_ring(&self) -> u32 {
+        self.completion_ring
     }
 
     /// Whether all sockets have been closed, the memory's own with them.

@@ -26,8 +26,9 @@ mod avx2 {
 
     /// Bytes from which finding out what the processor can do is worth it.
     const WORTH: usize = 4 * CHUNK;
-    /// Chunks that one step of the loops takes.
-    const STEP: usize = 4;
+    /// Chunks that one step of the loops takes: a segment of 1448 bytes is five
+    /// steps and five chunks.
+    const STEP: usize = 8;
     /// Words of a chunk.
     const WORDS: usize = CHUNK / 2;
     /// Bytes that the lanes take.
@@ -189,18 +190,46 @@ mod avx2 {
                 return short(rest);
             }
             let mut lanes = Lanes::new(self.simd);
-            let (steps, chunks) = chunks.as_chunks::<STEP>();
-            for [a, b, c, d] in steps {
-                lanes.add::<0>(pulp::cast(*a));
-                lanes.add::<1>(pulp::cast(*b));
-                lanes.add::<0>(pulp::cast(*c));
-                lanes.add::<1>(pulp::cast(*d));
+            let (steps, rest) = chunks.as_chunks::<STEP>();
+            for step in steps {
+                add(&mut lanes, step);
             }
-            for chunk in chunks {
-                lanes.add::<0>(pulp::cast(*chunk));
+            // What is less than a step in halves, so that nothing is left to count.
+            let (four, rest) = some::<4>(rest);
+            if let Some(chunks) = four {
+                add(&mut lanes, chunks);
+            }
+            let (two, rest) = some::<2>(rest);
+            if let Some(chunks) = two {
+                add(&mut lanes, chunks);
+            }
+            if let (Some(chunk), _) = some::<1>(rest) {
+                add(&mut lanes, chunk);
             }
             lanes.add_tail(self.block);
             lanes.finish(self.block.len())
+        }
+    }
+
+    /// The first `N` chunks, if there are as many, and the rest.
+    #[inline(always)]
+    fn some<const N: usize>(chunks: &[[u8; CHUNK]]) -> (Option<&[[u8; CHUNK]; N]>, &[[u8; CHUNK]]) {
+        match chunks.split_first_chunk() {
+            Some((some, rest)) => (Some(some), rest),
+            None => (None, chunks),
+        }
+    }
+
+    /// Adds chunks, in turn to either set of lanes.
+    #[inline(always)]
+    fn add<const N: usize>(lanes: &mut Lanes, chunks: &[[u8; CHUNK]; N]) {
+        for (at, chunk) in chunks.iter().enumerate() {
+            let words = pulp::cast(*chunk);
+            if at % 2 == 0 {
+                lanes.add::<0>(words);
+            } else {
+                lanes.add::<1>(words);
+            }
         }
     }
 
@@ -226,6 +255,41 @@ mod avx2 {
         words
     }
 
+    /// As [`add`], copied.
+    #[inline(always)]
+    fn add_copied<const N: usize>(
+        lanes: &mut Lanes,
+        to: &mut [[u8; CHUNK]; N],
+        from: &[[u8; CHUNK]; N],
+    ) {
+        for (at, (to, from)) in to.iter_mut().zip(from).enumerate() {
+            let words = copied(to, from);
+            if at % 2 == 0 {
+                lanes.add::<0>(words);
+            } else {
+                lanes.add::<1>(words);
+            }
+        }
+    }
+
+    /// As [`add_copied`], of the first `N` chunks of both if there are as many. The
+    /// rest of both.
+    #[inline(always)]
+    fn add_some<'a, const N: usize>(
+        lanes: &mut Lanes,
+        to: &'a mut [[u8; CHUNK]],
+        from: &'a [[u8; CHUNK]],
+    ) -> (&'a mut [[u8; CHUNK]], &'a [[u8; CHUNK]]) {
+        if from.len() < N || to.len() < N {
+            return (to, from);
+        }
+        let ((to, to_rest), (from, from_rest)) = (to.split_at_mut(N), from.split_at(N));
+        if let (Ok(to), Ok(from)) = (to.try_into(), from.try_into()) {
+            add_copied::<N>(lanes, to, from);
+        }
+        (to_rest, from_rest)
+    }
+
     impl NullaryFnOnce for CopyBlock<'_> {
         type Output = u64;
 
@@ -242,17 +306,14 @@ mod avx2 {
                 return short(rest);
             }
             let mut lanes = Lanes::new(self.simd);
-            let (to, to_chunks) = to.as_chunks_mut::<STEP>();
+            let (to_steps, to) = to.as_chunks_mut::<STEP>();
             let (steps, chunks) = chunks.as_chunks::<STEP>();
-            for ([p, q, r, s], [a, b, c, d]) in to.iter_mut().zip(steps) {
-                lanes.add::<0>(copied(p, a));
-                lanes.add::<1>(copied(q, b));
-                lanes.add::<0>(copied(r, c));
-                lanes.add::<1>(copied(s, d));
+            for (to, step) in to_steps.iter_mut().zip(steps) {
+                add_copied(&mut lanes, to, step);
             }
-            for (to, chunk) in to_chunks.iter_mut().zip(chunks) {
-                lanes.add::<0>(copied(to, chunk));
-            }
+            let (to, chunks) = add_some::<4>(&mut lanes, to, chunks);
+            let (to, chunks) = add_some::<2>(&mut lanes, to, chunks);
+            add_some::<1>(&mut lanes, to, chunks);
             lanes.add_tail(self.from);
             lanes.finish(self.from.len())
         }

@@ -47,6 +47,8 @@ static long (*const redirect_map)(void *map, u64 key, u64 flags) = (void *)51;
 struct address {
 	union {
 		u8 bytes[16];
+		u16 halves[8];
+		u32 parts[4];
 		u64 words[2];
 	};
 };
@@ -127,43 +129,48 @@ struct {
 	TYPE(value, struct counters);
 } counts SEC(".maps");
 
-// Wire formats.
+// Wire formats. Not packed: they have no gaps, and a packed field would be read
+// byte by byte. Frames may lie anywhere: processors that BPF programs are
+// verified for either load from any address, or have headers aligned for them.
 struct eth {
 	u8 destination[6];
 	u8 source[6];
 	u16 type;
-} __attribute__((packed));
+};
 struct vlan {
 	u16 tci;
 	u16 type;
-} __attribute__((packed));
+};
 struct arp {
 	u16 hardware, protocol;
 	u8 hardware_length, protocol_length;
 	u16 operation;
 	u8 sender_mac[6], sender[4], target_mac[6], target[4];
-} __attribute__((packed));
+};
 struct ipv4 {
 	u8 version_ihl, tos;
 	u16 length, id, fragment;
 	u8 ttl, protocol;
 	u16 checksum;
-	u8 source[4], destination[4];
-} __attribute__((packed));
+	u32 source, destination;
+};
 struct ipv6 {
 	u32 version_flow;
 	u16 length;
 	u8 next, hops;
-	u8 source[16], destination[16];
-} __attribute__((packed));
+	u32 source[4], destination[4];
+};
 struct ports_header {
 	u16 source, destination;
-} __attribute__((packed));
+};
 struct icmp {
 	u8 type, code;
 	u16 checksum;
 	u32 rest;
-} __attribute__((packed));
+};
+_Static_assert(sizeof(struct eth) == 14 && sizeof(struct arp) == 28 && sizeof(struct ipv4) == 20 &&
+		       sizeof(struct ipv6) == 40 && sizeof(struct icmp) == 8,
+	       "gaps in a header");
 
 enum { TYPE_IPV4 = 0x0800, TYPE_ARP = 0x0806, TYPE_VLAN = 0x8100, TYPE_IPV6 = 0x86dd };
 enum { ICMP = 1, TCP = 6, UDP = 17, ICMPV6 = 58 };
@@ -181,12 +188,19 @@ enum verdict {
 	MALFORMED,
 };
 
-INLINE void map_ipv4(struct address *to, const u8 *from)
+INLINE void map_ipv4(struct address *to, u32 from)
 {
-	__builtin_memset(to, 0, 10);
-	to->bytes[10] = 0xff;
-	to->bytes[11] = 0xff;
-	__builtin_memcpy(to->bytes + 12, from, 4);
+	to->words[0] = 0;
+	to->halves[4] = 0;
+	to->halves[5] = 0xffff;
+	to->parts[3] = from;
+}
+
+INLINE void copy_ipv6(struct address *to, const u32 *from)
+{
+#pragma clang loop unroll(full)
+	for (int i = 0; i < 4; i++)
+		to->parts[i] = from[i];
 }
 
 INLINE const struct address_entry *find_address(const struct config *config,
@@ -208,15 +222,18 @@ INLINE int port_claimed(u32 slot, u8 protocol, u16 port)
 	return bits && (*bits >> (port & 63)) & 1;
 }
 
-// Is this local (protocol, address, port) ours?
+// Is this local (protocol, address, port) ours, the address of which has this
+// entry?
+INLINE int entry_claims(const struct address_entry *entry, u8 protocol, u16 port)
+{
+	if (entry && (entry->own || port_claimed(entry->slot, protocol, port)))
+		return 1;
+	return port_claimed(0, protocol, port);
+}
+
 INLINE int claimed(const struct config *config, const struct address *local, u8 protocol, u16 port)
 {
-	const struct address_entry *entry;
-
-	if (port_claimed(0, protocol, port))
-		return 1;
-	entry = find_address(config, local);
-	return entry && (entry->own || port_claimed(entry->slot, protocol, port));
+	return entry_claims(find_address(config, local), protocol, port);
 }
 
 INLINE int is_own(const struct config *config, const struct address *address)
@@ -230,12 +247,14 @@ INLINE enum verdict read_arp(const struct config *config, void *at, void *end)
 {
 	struct arp *arp = at;
 	struct address target;
+	u32 ip;
 
 	if ((void *)(arp + 1) > end)
 		return MALFORMED;
 	if (arp->protocol != NET16(TYPE_IPV4) || arp->protocol_length != 4 || arp->hardware_length != 6)
 		return NOT_OURS;
-	map_ipv4(&target, arp->target);
+	__builtin_memcpy(&ip, arp->target, sizeof(ip));
+	map_ipv4(&target, ip);
 	return is_own(config, &target) ? OURS_NEIGHBOUR : NOT_OURS;
 }
 
@@ -271,6 +290,7 @@ INLINE enum verdict read_icmp4_error(const struct config *config, struct icmp *i
 
 INLINE enum verdict read_ipv4(const struct config *config, void *at, void *end)
 {
+	const struct address_entry *entry;
 	struct ipv4 *ip = at;
 	struct ports_header *header;
 	struct address local;
@@ -282,7 +302,8 @@ INLINE enum verdict read_ipv4(const struct config *config, void *at, void *end)
 	if (ip->version_ihl >> 4 != 4 || length < sizeof(*ip))
 		return MALFORMED;
 	map_ipv4(&local, ip->destination);
-	if (is_own(config, &local))
+	entry = find_address(config, &local);
+	if (entry && entry->own)
 		return OURS;
 	// A later fragment has no ports.
 	if (ip->fragment & NET16(0x1fff))
@@ -294,7 +315,7 @@ INLINE enum verdict read_ipv4(const struct config *config, void *at, void *end)
 		return NOT_OURS;
 	if ((void *)(header + 1) > end)
 		return MALFORMED;
-	if (!claimed(config, &local, ip->protocol, NET16(header->destination)))
+	if (!entry_claims(entry, ip->protocol, NET16(header->destination)))
 		return ip->fragment & NET16(0x2000) ? FRAGMENT_OF_OTHERS : NOT_OURS;
 	return ip->fragment & NET16(0x2000) ? FRAGMENT_OF_OURS : OURS;
 }
@@ -324,7 +345,7 @@ INLINE enum verdict read_icmp6(const struct config *config, struct icmp *icmp, v
 		return NOT_OURS;
 	if ((void *)(quoted + 1) > end)
 		return MALFORMED;
-	__builtin_memcpy(&local, quote->source, sizeof(local));
+	copy_ipv6(&local, quote->source);
 	return claimed(config, &local, quote->next, NET16(quoted->source)) ? OURS_ICMP_ERROR : NOT_OURS;
 }
 
@@ -339,7 +360,7 @@ INLINE enum verdict read_ipv6(const struct config *config, void *at, void *end)
 		return MALFORMED;
 	if ((*(u8 *)at >> 4) != 6)
 		return MALFORMED;
-	__builtin_memcpy(&local, ip->destination, sizeof(local));
+	copy_ipv6(&local, ip->destination);
 	if (is_own(config, &local))
 		return OURS;
 	next = ip->next;

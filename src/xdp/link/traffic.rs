@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::rings::{Descriptor, RingSet};
-use crate::frame::{Packet, Pool, TxDesc};
+use super::rings::RingSet;
+use crate::frame::{PACKET_START, Packet, Pool, TxDesc};
 use crate::stats::LinkCounters;
 use crate::time::Instant;
 use crate::xdp::chunks::ChunkSet;
-use crate::xdp::ring::Outgoing;
+use crate::xdp::ring::{self, Desc};
 
 /// Descriptors moved to or from a ring at once.
 pub(super) const BATCH: usize = 256;
@@ -54,23 +54,27 @@ impl Sizes {
     /// The chunk that has the byte at `address`. Chunks are a power of two long,
     /// and a division would take as long as the rest of a descriptor.
     #[inline]
-    const fn chunk_at(&self, address: usize) -> usize {
+    const fn chunk_at(&self, address: u64) -> usize {
         debug_assert!(self.chunk.is_power_of_two());
-        address >> self.chunk.trailing_zeros()
+        (address >> self.chunk.trailing_zeros()) as usize
+    }
+
+    /// The address of the byte at `start` of a chunk.
+    #[inline]
+    const fn address(&self, chunk: u32, start: usize) -> u64 {
+        ((chunk as usize) << self.chunk.trailing_zeros()) as u64 + start as u64
     }
 }
 
 /// Which chunks the kernel has through the rings of one socket, and what moves
 /// them there and back.
 #[derive(Debug)]
-pub(super) struct Traffic<D> {
+pub(super) struct Traffic {
     sizes: Sizes,
     /// Chunks that the kernel may write.
     pub filled: ChunkSet,
     /// Chunks that the kernel may read.
     pub sent: ChunkSet,
-    scratch: Box<[D]>,
-    outgoing: Vec<Outgoing>,
     /// The parts so far of a frame of which more is to come.
     parts: Vec<Packet>,
     /// Their bytes.
@@ -89,15 +93,13 @@ pub(super) struct Traffic<D> {
     pub counters: LinkCounters,
 }
 
-impl<D: Descriptor> Traffic<D> {
+impl Traffic {
     /// Of rings that are empty.
     pub(super) fn new(sizes: Sizes) -> Self {
         Self {
             sizes,
             filled: ChunkSet::new(sizes.chunks),
             sent: ChunkSet::new(sizes.chunks),
-            scratch: vec![D::default(); BATCH].into_boxed_slice(),
-            outgoing: Vec::with_capacity(BATCH),
             parts: Vec::with_capacity(MAX_FRAME / sizes.frame.max(1) + 2),
             length: 0,
             in_chain: false,
@@ -113,7 +115,7 @@ impl<D: Descriptor> Traffic<D> {
     /// As [`Link::receive`](crate::link::Link::receive).
     pub(super) fn receive(
         &mut self,
-        rings: &mut impl RingSet<Desc = D>,
+        rings: &mut impl RingSet,
         now: Instant,
         pool: &mut Pool,
         out: &mut Vec<Packet>,
@@ -123,11 +125,7 @@ impl<D: Descriptor> Traffic<D> {
         let mut taken = 0;
         while taken < max {
             let batch = (max - taken).min(BATCH);
-            let n = rings.take_received(&mut self.scratch[..batch]);
-            for at in 0..n {
-                let desc = self.scratch[at];
-                self.received(&desc, pool, out);
-            }
+            let n = rings.take_received(batch, |desc| self.received(&desc, pool, out));
             taken += n;
             if n < batch {
                 break;
@@ -150,35 +148,37 @@ impl<D: Descriptor> Traffic<D> {
 
     /// Takes one descriptor of the receive ring.
     #[inline]
-    fn received(&mut self, desc: &D, pool: &mut Pool, out: &mut Vec<Packet>) {
-        let chunk = self.sizes.chunk_at(desc.address());
-        let start = desc.address() & (self.sizes.chunk - 1);
-        let packet = if self.filled.remove(chunk) {
-            let length = u16::try_from(desc.length()).unwrap_or(u16::MAX);
+    fn received(&mut self, desc: &Desc, pool: &mut Pool, out: &mut Vec<Packet>) {
+        let chunk = self.sizes.chunk_at(desc.addr);
+        let start = desc.addr as usize & (self.sizes.chunk - 1);
+        let mut packet = None;
+        if self.filled.remove(chunk) {
+            let length = u16::try_from(desc.len).unwrap_or(u16::MAX);
             // SAFETY: the kernel has just returned the chunk, which was lent
             // to it through this socket.
-            let packet = unsafe { pool.received(chunk as u32, start as u16, length) };
+            packet = unsafe { pool.received(chunk as u32, start as u16, length) };
             if packet.is_none() {
                 // SAFETY: as above.
                 unsafe { pool.unlend(chunk as u32) };
             }
-            packet
-        } else {
-            None
-        };
-        self.counters.device_errors += u64::from(packet.is_none());
-        if desc.continues() || self.in_chain {
-            return self.received_part(packet, desc.continues(), pool, out);
         }
-        if let Some(packet) = packet {
-            self.counters.rx_frames += 1;
-            self.counters.rx_bytes += packet.len() as u64;
-            out.push(packet);
+        if ring::continues(desc) || self.in_chain {
+            self.counters.device_errors += u64::from(packet.is_none());
+            return self.received_part(packet, ring::continues(desc), pool, out);
+        }
+        match packet {
+            Some(packet) => {
+                self.counters.rx_frames += 1;
+                self.counters.rx_bytes += packet.len() as u64;
+                out.push(packet);
+            }
+            None => self.counters.device_errors += 1,
         }
     }
 
     /// Takes a part of a frame of several chunks. A frame of which a part is
     /// missing, or that no protocol sends, is dropped as a whole.
+    #[inline(never)]
     fn received_part(
         &mut self,
         packet: Option<Packet>,
@@ -227,7 +227,7 @@ impl<D: Descriptor> Traffic<D> {
     /// As [`Link::transmit`](crate::link::Link::transmit).
     pub(super) fn transmit(
         &mut self,
-        rings: &mut impl RingSet<Desc = D>,
+        rings: &mut impl RingSet,
         now: Instant,
         pool: &mut Pool,
         queue: &mut VecDeque<TxDesc>,
@@ -274,19 +274,18 @@ impl<D: Descriptor> Traffic<D> {
     }
 
     /// Takes completions.
-    pub(super) fn reap(&mut self, rings: &mut impl RingSet<Desc = D>, pool: &mut Pool) {
+    pub(super) fn reap(&mut self, rings: &mut impl RingSet, pool: &mut Pool) {
         while !self.sent.is_empty() {
-            let n = rings.take_completed(&mut self.scratch);
-            for desc in &self.scratch[..n] {
-                let chunk = self.sizes.chunk_at(desc.address());
+            let mut completed = 0;
+            let n = rings.take_completed(BATCH, |address| {
+                let chunk = self.sizes.chunk_at(address);
                 // SAFETY: the kernel has just returned it, and it was sent
                 // through this socket.
-                if self.sent.remove(chunk) && unsafe { pool.complete_chunk(chunk as u32) } {
-                    self.counters.tx_completed += 1;
-                } else {
-                    self.counters.device_errors += 1;
-                }
-            }
+                let known = self.sent.remove(chunk) && unsafe { pool.complete_chunk(chunk as u32) };
+                completed += u64::from(known);
+            });
+            self.counters.tx_completed += completed;
+            self.counters.device_errors += n as u64 - completed;
             if n < BATCH {
                 break;
             }
@@ -294,7 +293,7 @@ impl<D: Descriptor> Traffic<D> {
     }
 
     /// Makes the kernel send, again while it takes only a part of the ring.
-    pub(super) fn kick(&mut self, rings: &mut impl RingSet<Desc = D>, pool: &mut Pool) {
+    pub(super) fn kick(&mut self, rings: &mut impl RingSet, pool: &mut Pool) {
         let mut before = u32::MAX;
         for _ in 0..MAX_KICKS {
             let pending = rings.tx_pending();
@@ -319,7 +318,7 @@ impl<D: Descriptor> Traffic<D> {
     }
 
     /// How long the link may sleep.
-    pub(super) fn longest_sleep(&mut self, rings: &mut impl RingSet<Desc = D>) -> Duration {
+    pub(super) fn longest_sleep(&mut self, rings: &mut impl RingSet) -> Duration {
         if self.sent.is_empty() {
             MAX_SLEEP
         } else if !self.down && rings.tx_pending() > 0 {
@@ -341,7 +340,7 @@ impl<D: Descriptor> Traffic<D> {
     /// Tops the fill ring up, if `from` chunks are missing.
     pub(super) fn refill(
         &mut self,
-        rings: &mut impl RingSet<Desc = D>,
+        rings: &mut impl RingSet,
         now: Instant,
         pool: &mut Pool,
         from: usize,
@@ -351,31 +350,14 @@ impl<D: Descriptor> Traffic<D> {
         if missing >= from.min(self.sizes.fill) {
             let room = rings.fill_room(missing as u32) as usize;
             let wanted = missing.min(room);
-            while added < wanted {
-                let mut n = 0;
-                for slot in self.scratch.iter_mut().take(wanted - added) {
-                    let Some(chunk) = pool.lend() else { break };
-                    *slot = rings.empty(chunk as usize);
-                    self.filled.insert(chunk as usize);
-                    n += 1;
-                }
-                // SAFETY: the ledger has just lent these chunks to the fill
-                // ring; they are of the memory that the ring belongs to.
-                let taken = unsafe { rings.put_fill(&self.scratch[..n]) };
-                if taken < n {
-                    // Not reached: `fill_room` never promises too much.
-                    for desc in &self.scratch[taken..n] {
-                        let chunk = self.sizes.chunk_at(desc.address());
-                        self.filled.remove(chunk);
-                        // SAFETY: the ring did not take it.
-                        unsafe { pool.unlend(chunk as u32) };
-                    }
-                }
-                added += taken;
-                if taken < BATCH {
-                    break;
-                }
-            }
+            let chunks = std::iter::from_fn(|| {
+                let chunk = pool.lend()?;
+                self.filled.insert(chunk as usize);
+                Some(self.sizes.address(chunk, usize::from(PACKET_START)))
+            });
+            // SAFETY: the ledger has just lent these chunks to the fill ring; they
+            // are of the memory that the ring belongs to.
+            added = unsafe { rings.put_fill(chunks.take(wanted)) };
             if added < wanted {
                 self.counters.fill_starved += 1;
             }
@@ -397,7 +379,7 @@ impl<D: Descriptor> Traffic<D> {
     /// room. Answers how many left `queue`.
     fn submit(
         &mut self,
-        rings: &mut impl RingSet<Desc = D>,
+        rings: &mut impl RingSet,
         pool: &mut Pool,
         queue: &mut VecDeque<TxDesc>,
     ) -> usize {
@@ -407,52 +389,96 @@ impl<D: Descriptor> Traffic<D> {
         while room > 0 && queue[room - 1].continues() {
             room -= 1;
         }
-        self.outgoing.clear();
-        let (mut begin, mut in_chain, mut bad) = (0, false, false);
-        for packet in queue.drain(..room) {
-            let (length, continues) = (packet.len(), packet.continues());
-            if !in_chain {
-                (begin, bad) = (self.outgoing.len(), false);
-            }
-            let least = if in_chain { 1 } else { MIN_FRAME };
-            let beyond = packet.start() + length > self.sizes.chunk;
-            let parts = self.outgoing.len() - begin;
-            in_chain = continues;
-            // The kernel takes such a descriptor and never completes it.
-            if bad || length < least || beyond || parts >= MAX_PARTS {
-                self.counters.device_errors += 1;
-                pool.complete(packet);
-                // What comes before it of the same frame is of no use either.
-                self.take_back(begin, pool);
-                bad = true;
-                continue;
-            }
-            let chunk = packet.chunk() as usize;
-            self.outgoing.push(Outgoing {
-                address: (chunk * self.sizes.chunk + packet.start()) as u64,
-                length: length as u32,
-                continues,
+        let mut left = room;
+        while left > 0 {
+            let fit = self.fit(queue, left);
+            let descs = queue.iter().take(fit).map(|packet| {
+                self.sent.insert(packet.chunk() as usize);
+                self.counters.tx_bytes += packet.len() as u64;
+                Desc {
+                    addr: self.sizes.address(packet.chunk(), packet.start()),
+                    len: packet.len() as u32,
+                    options: if packet.continues() {
+                        libc::XDP_PKT_CONTD
+                    } else {
+                        0
+                    },
+                }
             });
-            self.sent.insert(chunk);
-            self.counters.tx_bytes += length as u64;
+            // SAFETY: the ledger says that these chunks are being sent and not
+            // yet on a ring; they are of the memory that the ring belongs to.
+            let taken = unsafe { rings.put_tx(descs) };
+            debug_assert_eq!(taken, fit, "the transmit ring had room");
+            self.counters.tx_frames += taken as u64;
+            // What became of them the completion ring tells.
+            drop(queue.drain(..taken));
+            left -= taken;
+            if taken < fit {
+                return room - left;
+            }
+            if left > 0 {
+                left -= self.drop_unfit(pool, queue);
+            }
         }
-        // SAFETY: the ledger says that these chunks are being sent and not yet
-        // on a ring; they are of the memory that the ring belongs to.
-        let taken = unsafe { rings.put_tx(&self.outgoing) };
-        debug_assert_eq!(taken, self.outgoing.len(), "the transmit ring had room");
-        self.counters.tx_frames += taken as u64;
         room
     }
 
-    /// Takes back what was not put on the ring, from the entry at `begin` on.
-    #[cold]
-    fn take_back(&mut self, begin: usize, pool: &mut Pool) {
-        for desc in self.outgoing.drain(begin..) {
-            let chunk = self.sizes.chunk_at(desc.address as usize);
-            self.sent.remove(chunk);
-            self.counters.tx_bytes -= u64::from(desc.length);
-            // SAFETY: the ring has not been given it.
-            let _ = unsafe { pool.complete_chunk(chunk as u32) };
+    /// How many of the first `most` descriptors are of frames that can be sent,
+    /// none of which is behind one that cannot.
+    #[inline]
+    fn fit(&self, queue: &VecDeque<TxDesc>, most: usize) -> usize {
+        let single = |packet: &&TxDesc| {
+            let (end, length) = (packet.start() + packet.len(), packet.len());
+            !packet.continues() && length >= MIN_FRAME && end <= self.sizes.chunk
+        };
+        let n = queue.iter().take(most).take_while(single).count();
+        if n == most {
+            n
+        } else {
+            self.fit_chains(queue, n, most)
         }
+    }
+
+    /// The same, from the frame behind `n` descriptors on, which may be of several
+    /// parts.
+    #[cold]
+    #[inline(never)]
+    fn fit_chains(&self, queue: &VecDeque<TxDesc>, mut n: usize, most: usize) -> usize {
+        while n < most {
+            let (parts, fits) = self.frame(queue, n);
+            if !fits {
+                break;
+            }
+            n += parts;
+        }
+        n
+    }
+
+    /// How many descriptors the frame has that begins at `begin`, which is in the
+    /// queue as a whole, and whether the kernel completes what it is given of it.
+    fn frame(&self, queue: &VecDeque<TxDesc>, begin: usize) -> (usize, bool) {
+        let (mut parts, mut fits) = (0, true);
+        for packet in queue.range(begin..) {
+            let least = if parts == 0 { MIN_FRAME } else { 1 };
+            fits &= packet.len() >= least && packet.start() + packet.len() <= self.sizes.chunk;
+            parts += 1;
+            if !packet.continues() {
+                break;
+            }
+        }
+        (parts, fits && parts <= MAX_PARTS)
+    }
+
+    /// Drops the first frame of `queue`, which cannot be sent. Answers of how many
+    /// descriptors it was.
+    #[cold]
+    #[inline(never)]
+    fn drop_unfit(&mut self, pool: &mut Pool, queue: &mut VecDeque<TxDesc>) -> usize {
+        let (parts, _) = self.frame(queue, 0);
+        for packet in queue.drain(..parts) {
+            pool.complete(packet);
+        }
+        self.counters.device_errors += 1;
+        parts
     }
 }

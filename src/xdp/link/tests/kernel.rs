@@ -1,19 +1,17 @@
 //! The kernel's side of a socket's rings: memory, four rings with cursors that
 //! begin anywhere, and a driver that takes and returns arbitrary parts of what
-//! it is given. The process's side is libxdp's own code.
+//! it is given. The process's side is the code that a socket's rings have.
 
 use std::collections::VecDeque;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use libxdp_sys as xdp;
-
-use super::super::rings::{Descriptor, RingSet};
+use super::super::rings::RingSet;
 use super::super::traffic::MAX_FRAME;
 use super::ring::{Memory, Ring};
 use crate::frame::{PACKET_START, Region};
-use crate::xdp::ring::{self, Outgoing};
+use crate::xdp::ring::{Consumer, Desc, Producer};
 
 const CONTINUES: u32 = 1;
 
@@ -69,38 +67,16 @@ pub struct Sizes {
     pub completion: u32,
 }
 
-/// A descriptor, in any ring.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Desc {
-    address: u64,
-    length: u32,
-    options: u32,
-}
-
-impl Descriptor for Desc {
-    fn address(&self) -> usize {
-        self.address as usize
-    }
-
-    fn length(&self) -> usize {
-        self.length as usize
-    }
-
-    fn continues(&self) -> bool {
-        self.options & CONTINUES != 0
-    }
-}
-
 pub struct Kernel {
     fill: Ring<u64>,
     completion: Ring<u64>,
-    rx: Ring<xdp::xdp_desc>,
-    tx: Ring<xdp::xdp_desc>,
+    rx: Ring<Desc>,
+    tx: Ring<Desc>,
     /// The process's ends of them.
-    fill_end: xdp::xsk_ring_prod,
-    completion_end: xdp::xsk_ring_cons,
-    rx_end: xdp::xsk_ring_cons,
-    tx_end: xdp::xsk_ring_prod,
+    fill_end: Producer<u64>,
+    completion_end: Consumer<u64>,
+    rx_end: Consumer<Desc>,
+    tx_end: Producer<Desc>,
 
     memory: *mut u8,
     sizes: Sizes,
@@ -151,7 +127,7 @@ impl Kernel {
         // this kernel touches it besides, and only chunks that it was given.
         let region =
             unsafe { Region::from_raw(base, sizes.chunks, sizes.chunk, Box::new(Memory(memory))) };
-        let zero = xdp::xdp_desc {
+        let zero = Desc {
             addr: 0,
             len: 0,
             options: 0,
@@ -254,7 +230,7 @@ impl Kernel {
                 let to = self.memory.add(address as usize);
                 std::ptr::copy_nonoverlapping(frame.as_ptr(), to, length);
             }
-            self.rx.put(xdp::xdp_desc {
+            self.rx.put(Desc {
                 addr: address,
                 len: length as u32,
                 options: u32::from(last > 0) * CONTINUES,
@@ -360,7 +336,7 @@ impl Kernel {
             _ if self.to_send.is_empty() => false,
             Some(addr) if received && self.rx.room() > 0 => {
                 let (len, options) = (60, 0);
-                self.rx.put(xdp::xdp_desc { addr, len, options });
+                self.rx.put(Desc { addr, len, options });
                 true
             }
             Some(address) if !received && due < self.sizes.completion as usize => {
@@ -428,108 +404,58 @@ impl Kernel {
 }
 
 impl RingSet for Kernel {
-    type Desc = Desc;
-
-    fn empty(&self, chunk: usize) -> Desc {
-        Desc {
-            address: (chunk * self.sizes.chunk as usize) as u64 + u64::from(PACKET_START),
-            ..Desc::default()
-        }
+    fn take_received(&mut self, most: usize, each: impl FnMut(Desc)) -> usize {
+        self.meanwhile();
+        self.rx_end.take(most, each)
     }
 
-    fn take_received(&mut self, descs: &mut [Desc]) -> usize {
+    fn take_completed(&mut self, most: usize, each: impl FnMut(u64)) -> usize {
         self.meanwhile();
-        let (ring, mut at) = (&raw mut self.rx_end, 0);
-        // SAFETY: the ring is as `xsk_socket__create` makes it, and what is
-        // read was put there.
-        unsafe {
-            let n = xdp::xsk_ring_cons__peek(ring, descs.len() as u32, &raw mut at);
-            for desc in &mut descs[..n as usize] {
-                let from = *xdp::xsk_ring_cons__rx_desc(ring, at);
-                *desc = Desc {
-                    address: from.addr,
-                    length: from.len,
-                    options: from.options,
-                };
-                at = at.wrapping_add(1);
-            }
-            xdp::xsk_ring_cons__release(ring, n);
-            n as usize
-        }
+        let n = self.completion_end.take(most, each);
+        self.taken += n as u64;
+        n
     }
 
-    fn take_completed(&mut self, descs: &mut [Desc]) -> usize {
+    unsafe fn put_fill(&mut self, addresses: impl Iterator<Item = u64>) -> usize {
         self.meanwhile();
-        let (ring, mut at) = (&raw mut self.completion_end, 0);
-        // SAFETY: as in `take_received`.
-        unsafe {
-            let n = xdp::xsk_ring_cons__peek(ring, descs.len() as u32, &raw mut at);
-            for desc in &mut descs[..n as usize] {
-                *desc = Desc {
-                    address: *xdp::xsk_ring_cons__comp_addr(ring, at),
-                    ..Desc::default()
-                };
-                at = at.wrapping_add(1);
-            }
-            xdp::xsk_ring_cons__release(ring, n);
-            self.taken += u64::from(n);
-            n as usize
-        }
+        // SAFETY: this kernel checks what it takes.
+        unsafe { self.fill_end.put(addresses) }
     }
 
-    unsafe fn put_fill(&mut self, descs: &[Desc]) -> usize {
+    unsafe fn put_tx(&mut self, descs: impl Iterator<Item = Desc>) -> usize {
         self.meanwhile();
-        let (ring, mut at) = (&raw mut self.fill_end, 0);
-        // SAFETY: as in `take_received`.
-        unsafe {
-            let n = xdp::xsk_ring_prod__reserve(ring, descs.len() as u32, &raw mut at);
-            for desc in &descs[..n as usize] {
-                *xdp::xsk_ring_prod__fill_addr(ring, at) = desc.address;
-                at = at.wrapping_add(1);
-            }
-            xdp::xsk_ring_prod__submit(ring, n);
-            n as usize
-        }
-    }
-
-    unsafe fn put_tx(&mut self, descs: &[Outgoing]) -> usize {
-        let whole = descs.last().is_none_or(|desc| !desc.continues);
-        assert!(whole, "a frame without an end");
-        self.meanwhile();
-        // SAFETY: as in `take_received`.
-        let n = unsafe { ring::put(&raw mut self.tx_end, descs) };
+        let mut continues = false;
+        let descs = descs.inspect(|desc| continues = desc.options & CONTINUES != 0);
+        // SAFETY: as in `put_fill`.
+        let n = unsafe { self.tx_end.put(descs) };
+        assert!(!continues, "a frame without an end");
         self.tx_kicked &= n == 0;
         n
     }
 
     fn fill_room(&mut self, wanted: u32) -> u32 {
         self.meanwhile();
-        // SAFETY: as in `take_received`.
-        unsafe { xdp::xsk_prod_nb_free(&raw mut self.fill_end, wanted) }
+        self.fill_end.room(wanted)
     }
 
     fn tx_room(&mut self, wanted: u32) -> u32 {
         self.taken_before_kick = Some(self.taken);
         self.meanwhile();
-        // SAFETY: as in `take_received`.
-        unsafe { xdp::xsk_prod_nb_free(&raw mut self.tx_end, wanted) }
+        self.tx_end.room(wanted)
     }
 
     fn tx_pending(&mut self) -> u32 {
         self.taken_before_kick.get_or_insert(self.taken);
         self.meanwhile();
-        // SAFETY: as in `take_received`.
-        self.sizes.tx - unsafe { xdp::xsk_prod_nb_free(&raw mut self.tx_end, self.sizes.tx) }
+        self.tx_end.pending()
     }
 
     fn fill_needs_wakeup(&self) -> bool {
-        // SAFETY: as in `take_received`.
-        unsafe { xdp::xsk_ring_prod__needs_wakeup(&raw const self.fill_end) != 0 }
+        self.fill_end.needs_wakeup()
     }
 
     fn tx_needs_wakeup(&self) -> bool {
-        // SAFETY: as in `take_received`.
-        unsafe { xdp::xsk_ring_prod__needs_wakeup(&raw const self.tx_end) != 0 }
+        self.tx_end.needs_wakeup()
     }
 
     fn kick_fill(&mut self) -> io::Result<()> {

@@ -61,7 +61,7 @@ enum Step {
 struct World {
     pool: Pool,
     kernel: Kernel,
-    traffic: Traffic<kernel::Desc>,
+    traffic: Traffic,
     fill: usize,
     /// Chunks that the transmit ring has room for.
     ring: usize,
@@ -355,7 +355,7 @@ impl World {
         if self.kernel.lie(received) {
             self.errors += 1;
             if received {
-                // libxdp looks at the ring anew only when it knows of nothing.
+                // The ring is looked at anew only when nothing more is known of.
                 self.receive(usize::MAX);
                 self.receive(usize::MAX);
             } else {

@@ -1,9 +1,8 @@
 //! The memory that a process and the kernel share: rings whose cursors begin
 //! anywhere, and the packets.
 
-use libxdp_sys as xdp;
-
 use crate::frame::Backing;
+use crate::xdp::ring::{Consumer, Layout, Producer};
 
 const NEED_WAKEUP: u32 = 1;
 
@@ -28,36 +27,26 @@ impl<T: Copy + 'static> Ring<T> {
         }
     }
 
-    /// What libxdp makes of it, for the side that puts things in.
-    pub fn produced(&self) -> xdp::xsk_ring_prod {
-        // SAFETY: the words live as long as `self`; there is one thread.
-        let start = unsafe { *self.producer };
-        xdp::xsk_ring_prod {
-            cached_prod: start,
-            cached_cons: start.wrapping_add(self.size),
-            mask: self.size - 1,
-            size: self.size,
+    const fn layout(&self) -> Layout<T> {
+        Layout {
             producer: self.producer,
             consumer: self.consumer,
-            ring: self.entries.cast(),
             flags: self.flags,
+            entries: self.entries.cast(),
+            size: self.size,
         }
     }
 
-    /// As `produced`, for the side that takes things out.
-    pub fn consumed(&self) -> xdp::xsk_ring_cons {
+    /// What the process makes of it that puts things in.
+    pub fn produced(&self) -> Producer<T> {
+        // SAFETY: the memory lives as long as `self`, and there is one thread.
+        unsafe { Producer::new(self.layout()) }
+    }
+
+    /// As `produced`, of the process that takes things out.
+    pub fn consumed(&self) -> Consumer<T> {
         // SAFETY: as in `produced`.
-        let start = unsafe { *self.producer };
-        xdp::xsk_ring_cons {
-            cached_prod: start,
-            cached_cons: start,
-            mask: self.size - 1,
-            size: self.size,
-            producer: self.producer,
-            consumer: self.consumer,
-            ring: self.entries.cast(),
-            flags: self.flags,
-        }
+        unsafe { Consumer::new(self.layout()) }
     }
 
     pub fn len(&self) -> u32 {
