@@ -22,6 +22,9 @@ pub const FULL: usize = 180;
 /// given ever more blocks of a few frames each, more than its queue takes.
 pub const AHEAD: u32 = 2;
 
+/// Bytes in the largest packet.
+pub(super) const LARGEST: u64 = u16::MAX as u64;
+
 /// Runs of content in one frame; a frame that a peer chopped into more is
 /// copied out.
 const MAX_RUNS: usize = 8;
@@ -79,6 +82,8 @@ impl Runs {
 }
 
 enum Piece {
+    /// All of the packet's range is content.
+    Whole(Packet),
     /// Content lies in these runs of the packet's range.
     Frame(Packet, Runs),
     /// Content of a frame that could not be taken.
@@ -113,7 +118,7 @@ impl FrameBlock {
     #[must_use]
     pub fn received(region: Arc<Region>) -> Self {
         let mut block = Self::to_send(region, Vec::new());
-        block.pieces.reserve(FRAMES);
+        block.pieces.reserve(FULL);
         block
     }
 
@@ -122,6 +127,15 @@ impl FrameBlock {
         self.window += packet.len();
         self.content += runs.bytes();
         self.pieces.push(Piece::Frame(packet, runs));
+    }
+
+    /// Adds a packet of content. Answers how much it is.
+    pub fn push_whole(&mut self, packet: Packet) -> usize {
+        let len = packet.len();
+        self.window += len;
+        self.content += len;
+        self.pieces.push(Piece::Whole(packet));
+        len
     }
 
     /// Adds a copy of content.
@@ -159,7 +173,7 @@ impl FrameBlock {
     /// All packets, to be freed.
     pub fn into_packets(self) -> impl Iterator<Item = Packet> {
         let pieces = self.pieces.into_iter().filter_map(|piece| match piece {
-            Piece::Frame(packet, _) => Some(packet),
+            Piece::Whole(packet) | Piece::Frame(packet, _) => Some(packet),
             Piece::Copy(_) => None,
         });
         self.packets.into_iter().chain(pieces)
@@ -187,13 +201,14 @@ impl Block for FrameBlock {
 
     fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         self.pieces.iter().flat_map(|piece| {
-            let (bytes, runs, copy): (&[u8], _, &[u8]) = match piece {
+            let (bytes, runs, whole): (&[u8], _, &[u8]) = match piece {
+                Piece::Whole(packet) => (&[], None, self.region.bytes(packet)),
                 Piece::Frame(packet, runs) => (self.region.bytes(packet), Some(runs), &[]),
                 Piece::Copy(copy) => (&[], None, copy),
             };
             let runs = runs.into_iter().flat_map(Runs::iter);
             let runs = runs.filter_map(move |run| bytes.get(run.clone()));
-            runs.chain(Some(copy).filter(|copy| !copy.is_empty()))
+            runs.chain(Some(whole).filter(|whole| !whole.is_empty()))
         })
     }
 }
@@ -230,6 +245,25 @@ pub(super) fn prepare<P: Port>(
         return None;
     }
     Some((block, room.min(want)))
+}
+
+/// Moves packets that have arrived into `block`, as long as they are sure to be
+/// among the `plain` bytes of content that come next, and it is not full. Answers
+/// how many bytes.
+pub(super) fn take_plain<P: Port>(
+    port: &mut P,
+    flow: P::Flow,
+    block: &mut FrameBlock,
+    plain: u64,
+) -> u64 {
+    let mut left = plain;
+    while left > LARGEST
+        && !block.is_full()
+        && let Some(packet) = port.recv_take(flow)
+    {
+        left -= block.push_whole(packet) as u64;
+    }
+    plain - left
 }
 
 /// Sends the filled frames of a block.
@@ -324,9 +358,13 @@ mod tests {
         assert!(!runs.is_chopped());
         block.push(packet, runs);
         block.push_copy(b"fg".to_vec());
-        assert_eq!((block.content(), block.window()), (7, 100));
+        let mut whole = pool.alloc().expect("a free frame");
+        whole.set_range(300, 2);
+        pool.bytes_mut(&mut whole).copy_from_slice(b"hi");
+        assert_eq!(block.push_whole(whole), 2);
+        assert_eq!((block.content(), block.window()), (9, 102));
         let written: Vec<u8> = block.pieces().flatten().copied().collect();
-        assert_eq!(written, b"abcdefg");
+        assert_eq!(written, b"abcdefghi");
         for packet in block.into_packets() {
             pool.free(packet);
         }

@@ -445,7 +445,11 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
     /// Shows what has arrived on a connection.
     fn take_input<P: Port<Flow = F>>(&mut self, port: &mut P, key: Key) {
         let now = port.now();
-        while let Some(conn) = self.conns.get(&key) {
+        loop {
+            self.take_plain(port, key);
+            let Some(conn) = self.conns.get(&key) else {
+                break;
+            };
             let flow = conn.flow;
             let Some(chunk) = port.recv_chunk(flow) else {
                 break;
@@ -489,6 +493,40 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
             self.collect(port, key, first, runs);
         }
         self.flush_soon(port, key);
+    }
+
+    /// Takes what is content without a look at it.
+    fn take_plain<P: Port<Flow = F>>(&mut self, port: &mut P, key: Key) {
+        let now = port.now();
+        loop {
+            let Job::Get(get) = &mut self.job else { return };
+            let Some((offset, plain)) = get.plain(key) else {
+                return;
+            };
+            let Some(conn) = self.conns.get_mut(&key) else {
+                return;
+            };
+            let flow = conn.flow;
+            if plain <= block::LARGEST || port.recv_chunk(flow).is_none() {
+                return;
+            }
+            if conn.filling.as_ref().is_some_and(|f| f.next != offset) {
+                self.flush(port, key);
+                continue;
+            }
+            let filling = conn.filling.get_or_insert_with(|| Filling {
+                offset,
+                next: offset,
+                block: FrameBlock::received(port.region().clone()),
+            });
+            let taken = block::take_plain(port, flow, &mut filling.block, plain);
+            filling.next += taken;
+            get.pass(key, now, taken);
+            if !filling.block.is_full() {
+                return;
+            }
+            self.flush(port, key);
+        }
     }
 
     /// Adds the packet that is next on a connection to its block.

@@ -313,7 +313,11 @@ impl<F: Copy + Eq + Hash> ServerApp<F> {
     fn take_input<P: Port<Flow = F>>(&mut self, port: &mut P, index: usize) -> bool {
         let now = now(port);
         let mut any = false;
-        while let Some(conn) = self.conns.get_mut(index) {
+        loop {
+            any |= self.take_plain(port, index);
+            let Some(conn) = self.conns.get_mut(index) else {
+                break;
+            };
             let flow = conn.flow;
             let Some(chunk) = port.recv_chunk(flow) else {
                 if conn.eof {
@@ -372,6 +376,34 @@ impl<F: Copy + Eq + Hash> ServerApp<F> {
         // goes there before the upload is completed.
         let waits = |c: &Conn<F>| c.writing >= block::AHEAD && c.machine.upload().is_some();
         if !self.conns.get(index).is_some_and(waits) {
+            self.flush(port, index);
+        }
+        any
+    }
+
+    /// Takes what is content of an upload without a look at it. Answers whether
+    /// there was any.
+    fn take_plain<P: Port<Flow = F>>(&mut self, port: &mut P, index: usize) -> bool {
+        let mut any = false;
+        while let Some(conn) = self.conns.get_mut(index) {
+            let flow = conn.flow;
+            let Some((upload, offset, plain)) = conn.machine.plain() else {
+                break;
+            };
+            if plain <= block::LARGEST || port.recv_chunk(flow).is_none() {
+                break;
+            }
+            let filling = conn.filling.get_or_insert_with(|| Filling {
+                upload: upload.clone(),
+                offset,
+                block: FrameBlock::received(port.region().clone()),
+            });
+            let taken = block::take_plain(port, flow, &mut filling.block, plain);
+            conn.machine.pass(taken);
+            any |= taken > 0;
+            if !filling.block.is_full() {
+                break;
+            }
             self.flush(port, index);
         }
         any

@@ -120,6 +120,19 @@ impl Exchange {
         Ok(Event::Head(consumed, Box::new(response)))
     }
 
+    /// How many of the bytes that arrive next are content, whatever they are.
+    pub fn plain(&self) -> u64 {
+        self.body.as_ref().map_or(0, Body::plain)
+    }
+
+    /// So many have arrived, fewer than [`plain`](Self::plain) says.
+    pub fn pass(&mut self, now: Instant, n: u64) {
+        self.active = now;
+        if let Some(body) = &mut self.body {
+            body.pass(n);
+        }
+    }
+
     /// Whether the response is complete.
     pub fn is_done(&self) -> bool {
         self.body.as_ref().is_some_and(Body::is_done)

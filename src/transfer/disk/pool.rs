@@ -3,9 +3,9 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam::channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 
 use super::block::Block;
 use super::file::OpenFile;
@@ -255,9 +255,24 @@ impl Default for PoolConfig {
     }
 }
 
+/// The way to a thread that reads and writes.
+struct Lane<B> {
+    /// `None` only while it is dropped.
+    jobs: Option<Sender<Job<B>>>,
+    thread: Thread,
+}
+
+impl<B> Drop for Lane<B> {
+    fn drop(&mut self) {
+        // In this order: the thread finds that nothing more can come.
+        self.jobs = None;
+        self.thread.unpark();
+    }
+}
+
 /// The disk threads of a process, shared by its engines.
 pub struct Pool<B> {
-    io: Vec<Sender<Job<B>>>,
+    io: Vec<Lane<B>>,
     slow: Sender<Job<B>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -269,21 +284,26 @@ impl<B: Block> Pool<B> {
     /// When the system refuses a thread.
     pub fn start(config: &PoolConfig) -> io::Result<Self> {
         let mut threads = Vec::new();
-        let mut spawn = |name: String, jobs: Receiver<Job<B>>| {
+        let mut spawn = |name: String, work: fn(&Receiver<Job<B>>), jobs: Receiver<Job<B>>| {
             let thread = std::thread::Builder::new()
                 .name(name)
-                .spawn(move || work(&jobs));
-            thread.map(|t| threads.push(t))
+                .spawn(move || work(&jobs))?;
+            let handle = thread.thread().clone();
+            threads.push(thread);
+            Ok::<_, io::Error>(handle)
         };
         let mut io = Vec::new();
         for i in 0..config.io_threads.max(1) {
             let (sender, receiver) = bounded(config.queue.max(1));
-            spawn(format!("disk-{i}"), receiver)?;
-            io.push(sender);
+            let thread = spawn(format!("disk-{i}"), work_alone, receiver)?;
+            io.push(Lane {
+                jobs: Some(sender),
+                thread,
+            });
         }
         let (slow, receiver) = bounded(config.queue.max(1));
         for i in 0..config.slow_threads.max(1) {
-            spawn(format!("disk-slow-{i}"), receiver.clone())?;
+            spawn(format!("disk-slow-{i}"), work, receiver.clone())?;
         }
         Ok(Self { io, slow, threads })
     }
@@ -293,12 +313,14 @@ impl<B: Block> Pool<B> {
     /// # Errors
     /// The request itself, when too many are waiting.
     pub fn submit(&self, tag: Tag, op: Op<B>, reply_to: &Arc<dyn Mailbox<B>>) -> Result<(), Op<B>> {
-        let lane = if op.is_slow() {
-            &self.slow
+        let (lane, thread) = if op.is_slow() {
+            (Some(&self.slow), None)
         } else {
             // There is at least one; the remainder is below the length.
-            &self.io[(tag.conn % self.io.len() as u64) as usize]
+            let lane = &self.io[(tag.conn % self.io.len() as u64) as usize];
+            (lane.jobs.as_ref(), Some(&lane.thread))
         };
+        let Some(lane) = lane else { return Err(op) };
         let job = Job {
             tag,
             op,
@@ -306,7 +328,11 @@ impl<B: Block> Pool<B> {
         };
         lane.try_send(job).map_err(|e| match e {
             TrySendError::Full(job) | TrySendError::Disconnected(job) => job.op,
-        })
+        })?;
+        if let Some(thread) = thread {
+            thread.unpark();
+        }
+        Ok(())
     }
 
     /// Ends the threads after what they have been given.
@@ -319,8 +345,29 @@ impl<B: Block> Pool<B> {
     }
 }
 
+/// Of a thread that others share the lane with.
 fn work<B: Block>(jobs: &Receiver<Job<B>>) {
-    for Job { tag, op, reply_to } in jobs {
+    for job in jobs {
+        job.run();
+    }
+}
+
+/// Of the only thread of a lane, who is unparked for each request. Waiting by
+/// `recv` would first give the processor up several times, in vain if it is free
+/// and long before the thread's turn if it is not.
+fn work_alone<B: Block>(jobs: &Receiver<Job<B>>) {
+    loop {
+        match jobs.try_recv() {
+            Ok(job) => job.run(),
+            Err(TryRecvError::Empty) => std::thread::park(),
+            Err(TryRecvError::Disconnected) => return,
+        }
+    }
+}
+
+impl<B: Block> Job<B> {
+    fn run(self) {
+        let Self { tag, op, reply_to } = self;
         if let Some(outcome) = op.run() {
             // An engine that is gone needs no answer.
             let _ = reply_to.post(Completion { tag, outcome });

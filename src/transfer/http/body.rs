@@ -114,6 +114,25 @@ impl Body {
         matches!(self.state, State::Done | State::UntilClose)
     }
 
+    /// How many of the bytes that come next are content, whatever they are; they
+    /// can be told by [`pass`](Self::pass) instead of being shown.
+    #[must_use]
+    pub const fn plain(&self) -> u64 {
+        match self.state {
+            State::Data(left) | State::ChunkData(left) => left,
+            State::UntilClose => u64::MAX,
+            _ => 0,
+        }
+    }
+
+    /// So many bytes of content have come: fewer than [`plain`](Self::plain) says.
+    pub const fn pass(&mut self, n: u64) {
+        debug_assert!(n < self.plain());
+        if let State::Data(left) | State::ChunkData(left) = &mut self.state {
+            *left = left.saturating_sub(n);
+        }
+    }
+
     /// Goes through `input` up to the end of the first run of content. Call it
     /// again with what is left until `consumed` reaches the end or `done`.
     ///
@@ -290,6 +309,33 @@ mod tests {
             }
         }
         Ok((data, consumed))
+    }
+
+    #[test]
+    fn content_that_is_told_counts_like_content_that_is_shown() {
+        for framing in [Framing::Length(10), Framing::UntilClose, Framing::Chunked] {
+            let [mut shown, mut told] = [Body::new(framing), Body::new(framing)];
+            let begin: &[u8] = match framing {
+                Framing::Chunked => b"a\r\n",
+                _ => b"",
+            };
+            for body in [&mut shown, &mut told] {
+                assert_eq!(body.plain() == 0, framing == Framing::Chunked);
+                body.decode(begin).unwrap();
+            }
+            assert!(told.plain() >= 10);
+            shown.decode(b"1234").unwrap();
+            told.pass(4);
+            assert_eq!(told.plain(), shown.plain());
+            let rest = b"567890\r\n0\r\n\r\n";
+            let decoded = told.decode(rest);
+            assert_eq!(decoded, shown.decode(rest));
+            assert_eq!(told.is_done(), shown.is_done());
+            let left = decoded.unwrap().consumed;
+            assert_eq!(told.decode(&rest[left..]), shown.decode(&rest[left..]));
+        }
+        let done = Body::new(Framing::None);
+        assert_eq!(done.plain(), 0);
     }
 
     #[test]

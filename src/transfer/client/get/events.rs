@@ -80,6 +80,28 @@ impl Get {
         }
     }
 
+    /// Where in the file the bytes belong that arrive next on a connection, and
+    /// how many of them are content of it, whatever they are. They can be told by
+    /// [`pass`](Self::pass) instead of being shown.
+    #[must_use]
+    pub fn plain(&self, key: Key) -> Option<(u64, u64)> {
+        let link = self.links.get(key)?.as_ref()?;
+        let content = link.busy && link.role == Role::Content && link.error.is_none();
+        let left = link.end.saturating_sub(link.pos);
+        content.then(|| (link.pos, link.x.plain().min(left)))
+    }
+
+    /// So many bytes have arrived: fewer than [`plain`](Self::plain) says.
+    pub fn pass(&mut self, key: Key, now: Instant, n: u64) {
+        let Some(link) = self.link(key).filter(|_| n > 0) else {
+            return;
+        };
+        link.x.pass(now, n);
+        link.pos += n;
+        self.writing += n;
+        self.attempts = 0;
+    }
+
     pub(super) fn on_data(
         &mut self,
         key: Key,

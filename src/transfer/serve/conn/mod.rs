@@ -195,6 +195,30 @@ impl<B: Block> ServerConn<B> {
         }
     }
 
+    /// The upload that the bytes which arrive next belong to, where in it, and how
+    /// many of them are its content, whatever they are. They can be told by
+    /// [`pass`](Self::pass) instead of being shown.
+    #[must_use]
+    pub fn plain(&self) -> Option<(&Arc<Upload>, u64, u64)> {
+        let State::Receiving(receiving) = &self.state else {
+            return None;
+        };
+        let left = self.policy.max_upload.saturating_sub(receiving.received);
+        let plain = receiving.body.plain().min(left);
+        Some((&receiving.upload, receiving.received, plain))
+    }
+
+    /// So many bytes have arrived: fewer than [`plain`](Self::plain) says.
+    pub fn pass(&mut self, n: u64) {
+        let State::Receiving(receiving) = &mut self.state else {
+            return;
+        };
+        receiving.body.pass(n);
+        receiving.received += n;
+        self.moved += n;
+        self.tally.received += n;
+    }
+
     /// The peer will send no more.
     pub fn on_eof(&mut self) {
         self.peer_done = true;
