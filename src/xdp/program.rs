@@ -98,8 +98,8 @@ struct Shared {
 }
 
 struct State {
-    // Dropped first: detaches.
-    _link: FdLink,
+    // Dropped first: detaches. `None` once that was asked for.
+    link: Option<FdLink>,
     claims: Claims,
     maps: KernelMaps,
     sockets: XskMap<MapData>,
@@ -150,7 +150,7 @@ impl Steering {
                 mode,
                 native_refusal,
                 state: Mutex::new(State {
-                    _link: link,
+                    link: Some(link),
                     claims: Claims::new(),
                     maps,
                     sockets,
@@ -160,6 +160,13 @@ impl Steering {
                 }),
             }),
         })
+    }
+
+    /// Detaches the program now, whoever else shares it: the kernel gets all
+    /// frames. That takes as long as closing a socket, and can be done meanwhile.
+    pub fn detach(&self) {
+        let link = self.state().link.take();
+        drop(link);
     }
 
     /// The interface, as it was when the program was attached.

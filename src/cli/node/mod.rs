@@ -6,6 +6,8 @@ mod open;
 mod options;
 mod placement;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use crate::engine::netlink::{Feed, KernelSync};
@@ -60,6 +62,8 @@ pub struct Node {
     steering: Steering,
     wakers: Vec<Waker>,
     threads: Vec<JoinHandle<Result<Ended, RunError>>>,
+    /// Engines that have stopped; their sockets may still be open.
+    stopped: Arc<AtomicUsize>,
     ports: Option<SharedPorts>,
     feed: Option<Feed>,
     kernel: Option<KernelSync>,
@@ -108,7 +112,8 @@ impl Node {
     /// Whether an engine has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.threads.iter().any(JoinHandle::is_finished)
+        // One that panicked is only finished.
+        self.stopped.load(Ordering::Acquire) > 0 || self.threads.iter().any(JoinHandle::is_finished)
     }
 
     /// Waits for all engines. When one failed the others are stopped.
@@ -118,10 +123,17 @@ impl Node {
     pub fn join(mut self) -> Result<Vec<Ended>, NodeError> {
         let mut ended = Vec::new();
         let mut failed = None;
+        let engines = self.threads.len();
+        let mut attached = true;
         while !self.threads.is_empty() {
+            if attached && self.stopped.load(Ordering::Acquire) == engines {
+                // While they close their sockets.
+                self.steering.detach();
+                attached = false;
+            }
             let done = self.threads.iter().position(JoinHandle::is_finished);
             let Some(i) = done else {
-                std::thread::sleep(std::time::Duration::from_millis(2));
+                std::thread::sleep(std::time::Duration::from_micros(500));
                 self.tend();
                 continue;
             };

@@ -1,6 +1,7 @@
 //! Opening an interface and starting its engines.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use super::claims::SharedPorts;
@@ -10,6 +11,7 @@ use crate::engine::netlink::{Feed, KernelSync};
 use crate::engine::{
     Application, Clock, Engine, Handover, Inbox, NoClaims, Parts, PortClaims, spawn,
 };
+use crate::frame::Pool;
 use crate::link::{Capture, FaultLink, Link};
 use crate::stack::iface;
 use crate::stack::route::Prefix;
@@ -45,7 +47,7 @@ impl Node {
         A: Application + Send + 'static,
     {
         let interface = Interface::read(&options.interface)?;
-        let steering = Steering::attach(&interface, options.steering)?;
+        let (steering, memories) = attach(options, &interface)?;
         let inboxes = options
             .engines
             .iter()
@@ -87,11 +89,11 @@ impl Node {
         let mut claims = claims(options, &common).into_iter();
         let (clock, origin) = (Clock::new(), SystemTime::now());
         let mut engines = Vec::new();
-        for (n, inbox) in inboxes.into_iter().enumerate() {
+        for ((n, inbox), memory) in inboxes.into_iter().enumerate().zip(memories) {
             let (link, pool) = open_link(
                 options,
                 &common,
-                n,
+                (n, memory),
                 (capture.as_ref(), origin),
                 &mut in_force,
             )?;
@@ -116,6 +118,7 @@ impl Node {
             steering: common.steering,
             wakers,
             threads: Vec::new(),
+            stopped: Arc::default(),
             ports: common.ports,
             feed: own_feed,
             kernel: common.kernel,
@@ -123,12 +126,39 @@ impl Node {
         };
         for (n, mut engine) in engines.into_iter().enumerate() {
             let core = options.engines[n].core;
-            let thread = spawn(format!("engine-{n}"), core, move || engine.run(clock))
+            let stopped = Arc::clone(&node.stopped);
+            let run = move || {
+                let ended = engine.run(clock);
+                stopped.fetch_add(1, Ordering::AcqRel);
+                // Which closes its sockets.
+                drop(engine);
+                ended
+            };
+            let thread = spawn(format!("engine-{n}"), core, run)
                 .map_err(NodeError::io("an engine's thread"))?;
             node.threads.push(thread);
         }
         Ok(node)
     }
+}
+
+/// Attaches the steering program, and prepares the memory of each engine, which
+/// takes as long: at once.
+fn attach(
+    options: &NodeOptions,
+    interface: &Interface,
+) -> Result<(Steering, Vec<(Umem, Pool)>), NodeError> {
+    std::thread::scope(|scope| {
+        let memories = scope.spawn(|| {
+            let engines = options.engines.iter();
+            engines
+                .map(|_| Umem::new(&options.umem))
+                .collect::<Result<Vec<_>, _>>()
+        });
+        let steering = Steering::attach(interface, options.steering)?;
+        let memories = memories.join().map_err(|_| NodeError::Panicked)??;
+        Ok((steering, memories))
+    })
 }
 
 /// What the engines have in common.
@@ -213,12 +243,11 @@ fn stack_interface(options: &NodeOptions, common: &Common) -> iface::Interface {
 fn open_link(
     options: &NodeOptions,
     common: &Common,
-    n: usize,
+    (n, (umem, mut pool)): (usize, (Umem, Pool)),
     (capture, origin): (Option<&Capture>, SystemTime),
     in_force: &mut InForce,
-) -> Result<(Box<dyn Link + Send>, crate::frame::Pool), NodeError> {
+) -> Result<(Box<dyn Link + Send>, Pool), NodeError> {
     let engine = &options.engines[n];
-    let (umem, mut pool) = Umem::new(&options.umem)?;
     in_force.huge_pages = umem.huge_pages();
     in_force.memory = (pool.region().chunks(), pool.region().chunk_size());
     let umem = Arc::new(umem);
