@@ -10,7 +10,6 @@ mod handover;
 mod mailbox;
 pub mod netlink;
 pub mod ports;
-mod rehearsal;
 mod ring;
 mod run;
 pub mod sim;

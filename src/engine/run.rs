@@ -4,7 +4,6 @@ use std::io;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::rehearsal::Rehearsal;
 use super::{Application, Clock, Engine, Idle};
 use crate::frame::Ledger;
 use crate::link::Link;
@@ -151,7 +150,6 @@ impl<L: Link, A: Application> Engine<L, A> {
         let mut health_at = now + HEALTH;
         let mut stream = Stream::new(now);
         let mut helped_until = now;
-        let mut rehearsal = Rehearsal::new(&self.config);
         loop {
             let messages = self.core.counters.messages_in;
             let turn = self.turn(now);
@@ -198,11 +196,10 @@ impl<L: Link, A: Application> Engine<L, A> {
                         now = clock.now();
                     }
                 } else if turn.worked {
-                    // While what was sent is answered.
+                    // What was sent may be answered before a whole turn is over.
                     let few = (1..=FEW).contains(&turn.received);
                     if few && turn.next.is_none_or(|next| next > now) && !self.looks(now) {
-                        rehearsal.step();
-                        now = clock.now();
+                        now = self.glance(clock, now, turn.next);
                     }
                 } else {
                     now = self.glance(clock, now, turn.next);

@@ -253,15 +253,17 @@ impl<L: Link, A: Application> Engine<L, A> {
         if let [packet] = self.rx.as_slice()
             && !packet.continues()
             && self.parts.is_empty()
-            && self.handover.is_none()
             && !self.life.is_reclaiming()
             && let Some(packet) = self.rx.pop()
         {
             // Nothing to look ahead at.
-            let bytes = packet.len();
-            let _ = core
-                .stack
-                .receive(now, &mut core.pool, packet, &mut self.tx, false);
+            let (bytes, tx) = (packet.len(), &mut self.tx);
+            match &self.handover {
+                Some(handover) => core.receive_in_ring(packet, tx, handover, handover.others()),
+                None => {
+                    let _ = core.stack.receive(now, &mut core.pool, packet, tx, false);
+                }
+            }
             return (1, bytes);
         }
         let bytes = self.rx.iter().map(Packet::len).sum();
