@@ -67,7 +67,7 @@ fn facts_of_a_veth_are_read_in_its_namespace() {
 
 #[test]
 #[ignore = "needs root"]
-fn attaches_in_each_mode_and_leaves_when_dropped() {
+fn attaches_in_each_mode_and_leaves_when_dropped_or_told_to() {
     if !require_root() {
         return;
     }
@@ -94,6 +94,15 @@ fn attaches_in_each_mode_and_leaves_when_dropped() {
             wait_for("the program to be gone", Duration::from_secs(5), || {
                 interface.attached_program().unwrap().is_none()
             });
+            let steering = attach(mode).unwrap();
+            let clone = steering.clone();
+            steering.detach();
+            wait_for("it to be gone at once", Duration::from_secs(5), || {
+                interface.attached_program().unwrap().is_none()
+            });
+            // Nothing is left to detach, and counters can still be read.
+            clone.detach();
+            clone.counters().unwrap();
         }
     });
 }
