@@ -431,12 +431,29 @@ impl Pool {
     }
 
     /// Takes a free chunk for the fill ring: its number.
-    #[inline]
     pub fn lend(&mut self) -> Option<u32> {
-        let chunk = self.read.pop().or_else(|| self.free.pop())?;
-        self.shift(chunk, Owner::Pool, Owner::Fill);
-        self.lent += 1;
-        Some(chunk)
+        self.lend_some(1).next()
+    }
+
+    /// Takes up to `most` free chunks for the fill ring, all from one list: their
+    /// numbers, none if nothing is free. They have to be gone through to the end,
+    /// or those that are left are lost to the pool.
+    #[inline]
+    pub fn lend_some(&mut self, most: usize) -> impl Iterator<Item = u32> {
+        let list = if self.read.is_empty() {
+            &mut self.free
+        } else {
+            &mut self.read
+        };
+        let rest = list.len().saturating_sub(most);
+        self.lent += (list.len() - rest) as u32;
+        let owner = &mut self.owner;
+        list.drain(rest..).rev().map(|chunk| {
+            let owner = &mut owner[chunk as usize];
+            debug_assert_eq!(*owner, Owner::Pool, "chunk {chunk} is lent");
+            *owner = Owner::Fill;
+            chunk
+        })
     }
 
     /// Takes chunk `chunk` back that was lent and not given to the kernel, or

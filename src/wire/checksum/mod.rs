@@ -26,10 +26,10 @@ const COPY_BLOCK: usize = 4096;
 /// Folds the carries back in until 16 bits remain.
 #[inline(always)]
 fn fold(sum: u64) -> u32 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u32
+    // The upper half of a number and itself with the halves exchanged is the sum of
+    // the halves, with what the lower one carries.
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    sum.wrapping_add(sum.rotate_left(16)) >> 16
 }
 
 /// The sum of native-endian words; a trailing odd byte is the first of its

@@ -295,16 +295,19 @@ mod avx2 {
 
         #[inline(always)]
         fn call(self) -> u64 {
+            let from = self.from;
+            // Known to be of one length from here on.
+            let Some(to) = self.to.get_mut(..from.len()) else {
+                return 0;
+            };
+            let (Some(to_last), Some(last)) = (to.last_chunk_mut(), from.last_chunk()) else {
+                to.copy_from_slice(from);
+                return short(from);
+            };
             // The tail first, with what is before it in its chunk.
-            if let (Some(to), Some(from)) = (self.to.last_chunk_mut(), self.from.last_chunk()) {
-                copied(to, from);
-            }
-            let (to, to_rest) = self.to.as_chunks_mut::<CHUNK>();
-            let (chunks, rest) = self.from.as_chunks::<CHUNK>();
-            if chunks.is_empty() {
-                to_rest.copy_from_slice(rest);
-                return short(rest);
-            }
+            copied(to_last, last);
+            let (to, _) = to.as_chunks_mut::<CHUNK>();
+            let (chunks, _) = from.as_chunks::<CHUNK>();
             let mut lanes = Lanes::new(self.simd);
             let (to_steps, to) = to.as_chunks_mut::<STEP>();
             let (steps, chunks) = chunks.as_chunks::<STEP>();
@@ -314,8 +317,8 @@ mod avx2 {
             let (to, chunks) = add_some::<4>(&mut lanes, to, chunks);
             let (to, chunks) = add_some::<2>(&mut lanes, to, chunks);
             add_some::<1>(&mut lanes, to, chunks);
-            lanes.add_tail(self.from);
-            lanes.finish(self.from.len())
+            lanes.add_tail(from);
+            lanes.finish(from.len())
         }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) const MAX_PARTS: usize = 17;
 pub(super) struct Sizes {
     /// Chunks of the memory.
     pub chunks: usize,
-    /// Bytes of a chunk.
+    /// Bytes of a chunk: a power of two.
     pub chunk: usize,
     /// Bytes of a frame that one chunk takes.
     pub frame: usize,
@@ -51,18 +51,13 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// The chunk that has the byte at `address`. Chunks are a power of two long,
-    /// and a division would take as long as the rest of a descriptor.
+    /// How to tell a chunk from a byte of it. Chunks are a power of two long, and a
+    /// division would take as long as the rest of a descriptor.
     #[inline]
-    const fn chunk_at(&self, address: u64) -> usize {
+    const fn shift(&self) -> u32 {
         debug_assert!(self.chunk.is_power_of_two());
-        (address >> self.chunk.trailing_zeros()) as usize
-    }
-
-    /// The address of the byte at `start` of a chunk.
-    #[inline]
-    const fn address(&self, chunk: u32, start: usize) -> u64 {
-        ((chunk as usize) << self.chunk.trailing_zeros()) as u64 + start as u64
+        // In a way that tells the compiler that it is less than 64.
+        self.chunk.trailing_zeros() & 63
     }
 }
 
@@ -75,14 +70,7 @@ pub(super) struct Traffic {
     pub filled: ChunkSet,
     /// Chunks that the kernel may read.
     pub sent: ChunkSet,
-    /// The parts so far of a frame of which more is to come.
-    parts: Vec<Packet>,
-    /// Their bytes.
-    length: usize,
-    /// The last descriptor received was not the last of its frame.
-    in_chain: bool,
-    /// That frame is to be dropped.
-    broken: bool,
+    chain: Chain,
     /// When a transmission last completed, or nothing was under way.
     progress: Instant,
     fill_kicked: Instant,
@@ -93,6 +81,91 @@ pub(super) struct Traffic {
     pub counters: LinkCounters,
 }
 
+/// A frame of several chunks that is being received.
+#[derive(Debug)]
+struct Chain {
+    /// The parts so far of a frame of which more is to come.
+    parts: Vec<Packet>,
+    /// Their bytes.
+    length: usize,
+    /// The last descriptor received was not the last of its frame.
+    begun: bool,
+    /// That frame is to be dropped.
+    broken: bool,
+}
+
+impl Chain {
+    /// Whether neither the last descriptor nor this one is followed by more of its
+    /// frame.
+    #[inline]
+    const fn is_over(&self, desc: &Desc) -> bool {
+        !self.begun && !ring::continues(desc)
+    }
+
+    /// Takes a part, or nothing where a descriptor is wrong. A frame of which a part
+    /// is missing, or that no protocol sends, is dropped as a whole.
+    #[inline(never)]
+    fn received(
+        &mut self,
+        packet: Option<Packet>,
+        continues: bool,
+        pool: &mut Pool,
+        out: &mut Vec<Packet>,
+        counters: &mut LinkCounters,
+    ) {
+        counters.device_errors += u64::from(packet.is_none());
+        if packet.is_none() && !continues && !self.begun {
+            return;
+        }
+        self.begun = continues;
+        self.broken |= packet.is_none();
+        if let Some(mut packet) = packet {
+            packet.set_continues(continues);
+            self.length += packet.len();
+            // Empty parts would make it endless.
+            self.broken |= self.length > MAX_FRAME || packet.is_empty();
+            self.parts.push(packet);
+        }
+        if self.broken {
+            self.drop_parts(pool);
+        }
+        if continues {
+            return;
+        }
+        if self.broken {
+            counters.rx_oversize += 1;
+        } else {
+            counters.rx_frames += 1;
+            counters.rx_bytes += self.length as u64;
+            out.append(&mut self.parts);
+        }
+        (self.length, self.broken) = (0, false);
+    }
+
+    fn drop_parts(&mut self, pool: &mut Pool) {
+        for packet in self.parts.drain(..) {
+            pool.free(packet);
+        }
+    }
+}
+
+/// Takes a frame from the kernel, `length` bytes at `start` of a chunk; gives the
+/// chunk back if they cannot be there.
+///
+/// # Safety
+/// The kernel has just returned the chunk, which was lent to it.
+#[inline]
+unsafe fn receive(pool: &mut Pool, chunk: u32, start: u64, length: u32) -> Option<Packet> {
+    let length = u16::try_from(length).unwrap_or(u16::MAX);
+    // SAFETY: by this function's contract.
+    let packet = unsafe { pool.received(chunk, start as u16, length) };
+    if packet.is_none() {
+        // SAFETY: as above.
+        unsafe { pool.unlend(chunk) };
+    }
+    packet
+}
+
 impl Traffic {
     /// Of rings that are empty.
     pub(super) fn new(sizes: Sizes) -> Self {
@@ -100,10 +173,12 @@ impl Traffic {
             sizes,
             filled: ChunkSet::new(sizes.chunks),
             sent: ChunkSet::new(sizes.chunks),
-            parts: Vec::with_capacity(MAX_FRAME / sizes.frame.max(1) + 2),
-            length: 0,
-            in_chain: false,
-            broken: false,
+            chain: Chain {
+                parts: Vec::with_capacity(MAX_FRAME / sizes.frame.max(1) + 2),
+                length: 0,
+                begun: false,
+                broken: false,
+            },
             progress: Instant::ZERO,
             fill_kicked: Instant::ZERO,
             down: false,
@@ -125,7 +200,7 @@ impl Traffic {
         let mut taken = 0;
         while taken < max {
             let batch = (max - taken).min(BATCH);
-            let n = rings.take_received(batch, |desc| self.received(&desc, pool, out));
+            let n = self.take(rings, pool, out, batch);
             taken += n;
             if n < batch {
                 break;
@@ -146,82 +221,55 @@ impl Traffic {
         received
     }
 
-    /// Takes one descriptor of the receive ring.
+    /// Takes up to `most` descriptors of the receive ring. Answers how many.
     #[inline]
-    fn received(&mut self, desc: &Desc, pool: &mut Pool, out: &mut Vec<Packet>) {
-        let chunk = self.sizes.chunk_at(desc.addr);
-        let start = desc.addr as usize & (self.sizes.chunk - 1);
-        let mut packet = None;
-        if self.filled.remove(chunk) {
-            let length = u16::try_from(desc.len).unwrap_or(u16::MAX);
-            // SAFETY: the kernel has just returned the chunk, which was lent
-            // to it through this socket.
-            packet = unsafe { pool.received(chunk as u32, start as u16, length) };
-            if packet.is_none() {
-                // SAFETY: as above.
-                unsafe { pool.unlend(chunk as u32) };
-            }
-        }
-        if ring::continues(desc) || self.in_chain {
-            self.counters.device_errors += u64::from(packet.is_none());
-            return self.received_part(packet, ring::continues(desc), pool, out);
-        }
-        match packet {
-            Some(packet) => {
-                self.counters.rx_frames += 1;
-                self.counters.rx_bytes += packet.len() as u64;
-                out.push(packet);
-            }
-            None => self.counters.device_errors += 1,
-        }
-    }
-
-    /// Takes a part of a frame of several chunks. A frame of which a part is
-    /// missing, or that no protocol sends, is dropped as a whole.
-    #[inline(never)]
-    fn received_part(
+    fn take(
         &mut self,
-        packet: Option<Packet>,
-        continues: bool,
+        rings: &mut impl RingSet,
         pool: &mut Pool,
         out: &mut Vec<Packet>,
-    ) {
-        self.in_chain = continues;
-        self.broken |= packet.is_none();
-        if let Some(mut packet) = packet {
-            packet.set_continues(continues);
-            self.length += packet.len();
-            // Empty parts would make it endless.
-            self.broken |= self.length > MAX_FRAME || packet.is_empty();
-            self.parts.push(packet);
-        }
-        if self.broken {
-            self.drop_parts(pool);
-        }
-        if continues {
-            return;
-        }
-        if self.broken {
-            self.counters.rx_oversize += 1;
-        } else {
-            self.counters.rx_frames += 1;
-            self.counters.rx_bytes += self.length as u64;
-            out.append(&mut self.parts);
-        }
-        (self.length, self.broken) = (0, false);
+        most: usize,
+    ) -> usize {
+        let (shift, inside) = (self.sizes.shift(), self.sizes.chunk as u64 - 1);
+        let (mut others, mut bytes) = (0, 0);
+        let Self {
+            filled,
+            chain,
+            counters,
+            ..
+        } = self;
+        let mut filled = filled.changes();
+        let taken = rings.take_received(most, |desc| {
+            let chunk = desc.addr >> shift;
+            let lent = filled.remove(chunk as usize);
+            let mut packet = None;
+            if lent {
+                // SAFETY: the kernel has just returned the chunk, which was lent to
+                // it through this socket.
+                packet = unsafe { receive(pool, chunk as u32, desc.addr & inside, desc.len) };
+                if let Some(packet) = packet.take_if(|_| chain.is_over(&desc)) {
+                    bytes += packet.len() as u64;
+                    return out.push(packet);
+                }
+            }
+            others += 1;
+            chain.received(packet, ring::continues(&desc), pool, out, counters);
+        });
+        drop(filled);
+        self.counters.rx_frames += (taken - others) as u64;
+        self.counters.rx_bytes += bytes;
+        taken
     }
 
     /// Frees the parts of a frame that is not complete.
     pub(super) fn drop_parts(&mut self, pool: &mut Pool) {
-        for packet in self.parts.drain(..) {
-            pool.free(packet);
-        }
+        self.chain.drop_parts(pool);
     }
 
     /// Chunks of a frame that is not complete.
     #[cfg(test)]
     pub(super) const fn waiting_parts(&self) -> usize {
-        self.parts.len()
+        self.chain.parts.len()
     }
 
     /// As [`Link::transmit`](crate::link::Link::transmit).
@@ -276,14 +324,17 @@ impl Traffic {
     /// Takes completions.
     pub(super) fn reap(&mut self, rings: &mut impl RingSet, pool: &mut Pool) {
         while !self.sent.is_empty() {
-            let mut completed = 0;
+            let (shift, mut completed) = (self.sizes.shift(), 0);
+            let mut sent = self.sent.changes();
             let n = rings.take_completed(BATCH, |address| {
-                let chunk = self.sizes.chunk_at(address);
+                let chunk = address >> shift;
                 // SAFETY: the kernel has just returned it, and it was sent
                 // through this socket.
-                let known = self.sent.remove(chunk) && unsafe { pool.complete_chunk(chunk as u32) };
+                let known =
+                    sent.remove(chunk as usize) && unsafe { pool.complete_chunk(chunk as u32) };
                 completed += u64::from(known);
             });
+            drop(sent);
             self.counters.tx_completed += completed;
             self.counters.device_errors += n as u64 - completed;
             if n < BATCH {
@@ -350,14 +401,23 @@ impl Traffic {
         if missing >= from.min(self.sizes.fill) {
             let room = rings.fill_room(missing as u32) as usize;
             let wanted = missing.min(room);
-            let chunks = std::iter::from_fn(|| {
-                let chunk = pool.lend()?;
-                self.filled.insert(chunk as usize);
-                Some(self.sizes.address(chunk, usize::from(PACKET_START)))
-            });
-            // SAFETY: the ledger has just lent these chunks to the fill ring; they
-            // are of the memory that the ring belongs to.
-            added = unsafe { rings.put_fill(chunks.take(wanted)) };
+            let shift = self.sizes.shift();
+            let mut filled = self.filled.changes();
+            while added < wanted {
+                let addresses = pool.lend_some(wanted - added).map(|chunk| {
+                    filled.insert(chunk as usize);
+                    (u64::from(chunk) << shift) + u64::from(PACKET_START)
+                });
+                // SAFETY: the ledger lends these chunks to the fill ring; they are
+                // of the memory that the ring belongs to. All are taken, since there
+                // is room.
+                let put = unsafe { rings.put_fill(addresses) };
+                if put == 0 {
+                    break;
+                }
+                added += put;
+            }
+            drop(filled);
             if added < wanted {
                 self.counters.fill_starved += 1;
             }
@@ -389,69 +449,77 @@ impl Traffic {
         while room > 0 && queue[room - 1].continues() {
             room -= 1;
         }
-        let mut left = room;
+        let (sizes, mut left) = (self.sizes, room);
         while left > 0 {
-            let fit = self.fit(queue, left);
-            let descs = queue.iter().take(fit).map(|packet| {
-                self.sent.insert(packet.chunk() as usize);
-                self.counters.tx_bytes += packet.len() as u64;
-                Desc {
-                    addr: self.sizes.address(packet.chunk(), packet.start()),
-                    len: packet.len() as u32,
-                    options: if packet.continues() {
-                        libc::XDP_PKT_CONTD
-                    } else {
-                        0
-                    },
+            let (front, _) = queue.as_slices();
+            let most = front.len().min(left);
+            let singles = front[..most].iter();
+            let singles = singles.map_while(|packet| single(packet, &sizes));
+            let mut gone = self.put(rings, singles);
+            queue.drain(..gone);
+            if gone < most {
+                let others = self.submit_others(rings, pool, queue, left - gone);
+                if others == 0 {
+                    // Not reached: there is never less room than was promised.
+                    debug_assert!(false, "the transmit ring had room");
+                    return room - left + gone;
                 }
-            });
-            // SAFETY: the ledger says that these chunks are being sent and not
-            // yet on a ring; they are of the memory that the ring belongs to.
-            let taken = unsafe { rings.put_tx(descs) };
-            debug_assert_eq!(taken, fit, "the transmit ring had room");
-            self.counters.tx_frames += taken as u64;
-            // What became of them the completion ring tells.
-            drop(queue.drain(..taken));
-            left -= taken;
-            if taken < fit {
-                return room - left;
+                gone += others;
             }
-            if left > 0 {
-                left -= self.drop_unfit(pool, queue);
-            }
+            left -= gone;
         }
         room
     }
 
-    /// How many of the first `most` descriptors are of frames that can be sent,
-    /// none of which is behind one that cannot.
+    /// Puts `descs` on the transmit ring, which has room for them. Answers how
+    /// many.
     #[inline]
-    fn fit(&self, queue: &VecDeque<TxDesc>, most: usize) -> usize {
-        let single = |packet: &&TxDesc| {
-            let (end, length) = (packet.start() + packet.len(), packet.len());
-            !packet.continues() && length >= MIN_FRAME && end <= self.sizes.chunk
-        };
-        let n = queue.iter().take(most).take_while(single).count();
-        if n == most {
-            n
-        } else {
-            self.fit_chains(queue, n, most)
-        }
+    fn put(&mut self, rings: &mut impl RingSet, descs: impl Iterator<Item = Desc>) -> usize {
+        let (shift, mut bytes) = (self.sizes.shift(), 0);
+        let mut sent = self.sent.changes();
+        let descs = descs.inspect(|desc| {
+            sent.insert((desc.addr >> shift) as usize);
+            bytes += u64::from(desc.len);
+        });
+        // SAFETY: the ledger says that these chunks are being sent and not yet on
+        // a ring; they are of the memory that the ring belongs to.
+        let taken = unsafe { rings.put_tx(descs) };
+        drop(sent);
+        self.counters.tx_bytes += bytes;
+        self.counters.tx_frames += taken as u64;
+        taken
     }
 
-    /// The same, from the frame behind `n` descriptors on, which may be of several
-    /// parts.
-    #[cold]
+    /// Puts frames on the transmit ring that may be of several parts, and drops
+    /// what cannot be sent: one of both, of the first `most` descriptors, which the
+    /// ring has room for and which are whole frames. Answers how many left `queue`.
     #[inline(never)]
-    fn fit_chains(&self, queue: &VecDeque<TxDesc>, mut n: usize, most: usize) -> usize {
-        while n < most {
-            let (parts, fits) = self.frame(queue, n);
+    fn submit_others(
+        &mut self,
+        rings: &mut impl RingSet,
+        pool: &mut Pool,
+        queue: &mut VecDeque<TxDesc>,
+        most: usize,
+    ) -> usize {
+        let mut fit = 0;
+        while fit < most {
+            let (parts, fits) = self.frame(queue, fit);
             if !fits {
                 break;
             }
-            n += parts;
+            fit += parts;
         }
-        n
+        if fit == 0 {
+            return self.drop_unfit(pool, queue);
+        }
+        let shift = self.sizes.shift();
+        let descs = queue.range(..fit).map(|packet| {
+            let continues = u32::from(packet.continues()) * libc::XDP_PKT_CONTD;
+            descriptor(packet, shift, continues)
+        });
+        let taken = self.put(rings, descs);
+        queue.drain(..taken);
+        taken
     }
 
     /// How many descriptors the frame has that begins at `begin`, which is in the
@@ -480,5 +548,22 @@ impl Traffic {
         }
         self.counters.device_errors += 1;
         parts
+    }
+}
+
+/// The descriptor of a frame of one chunk, if the kernel completes such a one.
+#[inline]
+fn single(packet: &TxDesc, sizes: &Sizes) -> Option<Desc> {
+    let (end, length) = (packet.start() + packet.len(), packet.len());
+    let fits = !packet.continues() && length >= MIN_FRAME && end <= sizes.chunk;
+    fits.then(|| descriptor(packet, sizes.shift(), 0))
+}
+
+#[inline]
+fn descriptor(packet: &TxDesc, shift: u32, options: u32) -> Desc {
+    Desc {
+        addr: (u64::from(packet.chunk()) << shift) + packet.start() as u64,
+        len: packet.len() as u32,
+        options,
     }
 }
