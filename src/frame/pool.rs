@@ -448,11 +448,10 @@ impl Pool {
         let rest = list.len().saturating_sub(most);
         self.lent += (list.len() - rest) as u32;
         let owner = &mut self.owner;
-        list.drain(rest..).rev().map(|chunk| {
+        list.drain(rest..).rev().inspect(|&chunk| {
             let owner = &mut owner[chunk as usize];
             debug_assert_eq!(*owner, Owner::Pool, "chunk {chunk} is lent");
             *owner = Owner::Fill;
-            chunk
         })
     }
 
