@@ -331,6 +331,12 @@ impl Conn {
 
     #[inline]
     #[must_use]
+    pub fn has_short_unsent(&self) -> bool {
+        each!(self, c => c.has_short_unsent())
+    }
+
+    #[inline]
+    #[must_use]
     pub fn has_room_to_tell(&self) -> bool {
         each!(self, c => c.has_room_to_tell())
     }

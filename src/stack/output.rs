@@ -82,13 +82,18 @@ impl Stack {
         self.output.pop_front()
     }
 
-    /// As [`poll_output`](Self::poll_output), where the first of the queue has new
-    /// data; another that has none goes to the end of the queue.
+    /// As [`poll_output`](Self::poll_output), of a connection with a little new data.
+    /// Others, which have none or are in the middle of a stream, go to the end of
+    /// the queue: a stream is better sent in one piece.
     #[inline]
     pub fn poll_answer(&mut self) -> Option<u32> {
         for _ in 0..self.output.len() {
             let index = self.output.pop_front()?;
-            if self.flows.at(index).is_some_and(|s| s.conn.has_unsent()) {
+            if self
+                .flows
+                .at(index)
+                .is_some_and(|s| s.conn.has_short_unsent())
+            {
                 return Some(index);
             }
             self.output.push_back(index);

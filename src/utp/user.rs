@@ -171,6 +171,14 @@ impl Connection {
         self.snd.has_unsent()
     }
 
+    /// Whether what waits to be sent for the first time is short: no more than a
+    /// full packet, so that it is no part of a stream.
+    #[inline]
+    #[must_use]
+    pub fn has_short_unsent(&self) -> bool {
+        self.has_unsent() && self.snd.unsent() as usize <= self.send_mss()
+    }
+
     /// Whether the application is to be told of room: sending what had not been
     /// sent makes some, too.
     #[inline]
