@@ -217,14 +217,14 @@ fn measure(ends: &Ends, setup: &Setup, live: &Live) -> Result<Outcome, Failure> 
     );
     let (start, cpu) = (Instant::now(), super::cpu_time());
     let first = read();
-    let (mut last, mut last_at) = (first, start);
+    let (mut last, mut last_at, mut last_cpu) = (first, start, cpu);
     loop {
         let left = setup.duration.saturating_sub(start.elapsed());
         if left.is_zero() || broken() {
             break;
         }
         std::thread::sleep(SAMPLE.min(left));
-        let (bytes, now) = (read(), Instant::now());
+        let (bytes, now, cpu) = (read(), Instant::now(), super::cpu_time());
         let (at, step) = ((now - start).as_secs_f64(), (now - last_at).as_secs_f64());
         for (n, series) in goodput.iter_mut().enumerate() {
             series.points.push((at, gbps(bytes[n] - last[n], step)));
@@ -235,11 +235,12 @@ fn measure(ends: &Ends, setup: &Setup, live: &Live) -> Result<Outcome, Failure> 
             .push((at, shared.srtt.load(Ordering::Relaxed) as f64 / 1e3));
         let total = gbps((bytes[0] - last[0]) + (bytes[1] - last[1]), step);
         live.show(&format!("{at:5.1} s  {total:6.2} Gbit/s"));
-        (last, last_at) = (bytes, now);
+        (last, last_at, last_cpu) = (bytes, now, cpu);
     }
     live.clear();
-    let elapsed = start.elapsed().as_secs_f64();
-    let cpu = super::cpu_time() - cpu;
+    // Until the last look: this thread may be kept from its core behind it.
+    let elapsed = (last_at - start).as_secs_f64();
+    let cpu = last_cpu - cpu;
     if broken() {
         let what = "a connection broke in the middle of the measurement";
         return Err(failed(what).hint("is the other end still there?"));
