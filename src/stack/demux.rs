@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-use super::flow::{FlowTable, Phase, Slot, Tuple};
+use super::flow::{Phase, Slot, Tuple};
 use super::icmp::{About, Report, ReportKind};
 use super::iface::{Interface, Meta, Mode, Received};
 use super::ports::Protocol;
+use super::table::FlowTable;
 use super::{Conn, Stack, Transport, list};
 use crate::frame::{Packet, Pool, TxDesc};
 use crate::stats::DropReason;

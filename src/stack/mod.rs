@@ -27,6 +27,8 @@ pub mod route;
 mod router;
 pub mod run;
 mod slots;
+mod sums;
+pub mod table;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -41,11 +43,12 @@ pub use flow::Flow;
 pub use listen::ListenOptions;
 pub use open::{ConnectError, ConnectOptions, ListenError, Tell};
 
-use self::flow::{FlowTable, Phase, Slot, Tuple};
+use self::flow::{Phase, Slot, Tuple};
 use self::iface::Interface;
 use self::limit::RateLimit;
 use self::listen::Listeners;
 use self::ports::{PortClaims, Ports};
+use self::table::FlowTable;
 use crate::frame::Pool;
 use crate::stats::{DropCounters, DropReason, StackCounters, TcpCounters, UtpCounters};
 use crate::tcp::cookie::Cookies;
