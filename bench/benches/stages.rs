@@ -17,7 +17,8 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 
 use fullbore::engine::Wheel;
 use fullbore::stack::Conn;
-use fullbore::stack::flow::{FlowTable, Phase, Slot, Tuple};
+use fullbore::stack::flow::{Phase, Slot, Tuple};
+use fullbore::stack::table::FlowTable;
 use fullbore::tcp::{Config, Connection, Ports, Setup};
 use fullbore::time;
 use fullbore::wire::checksum::{Sum, copy_and_sum};
