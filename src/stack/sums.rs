@@ -16,41 +16,28 @@ pub struct Sums {
 
 impl Sums {
     pub fn add(&mut self, conn: &Conn) {
-        match conn {
-            Conn::Tcp(conn) => {
-                let c = conn.counters();
-                for (sum, n) in self.of(&c) {
-                    *sum += n;
-                }
-            }
-            Conn::Utp(conn) => {
-                let c = conn.counters();
-                for (sum, n) in self.of_utp(&c) {
-                    *sum += n;
-                }
-            }
+        for (sum, n) in self.of(conn) {
+            *sum += n;
         }
     }
 
     #[cold]
     pub fn take(&mut self, conn: &Conn) {
-        match conn {
-            Conn::Tcp(conn) => {
-                let c = conn.counters();
-                for (sum, n) in self.of(&c) {
-                    *sum -= n;
-                }
-            }
-            Conn::Utp(conn) => {
-                let c = conn.counters();
-                for (sum, n) in self.of_utp(&c) {
-                    *sum -= n;
-                }
-            }
+        for (sum, n) in self.of(conn) {
+            *sum -= n;
         }
     }
 
-    const fn of(&mut self, c: &Counters) -> [(&mut u64, u64); 17] {
+    /// The sums that `conn` has counted something of, and what.
+    #[inline]
+    fn of(&mut self, conn: &Conn) -> [(&mut u64, u64); 17] {
+        match conn {
+            Conn::Tcp(conn) => self.of_tcp(&conn.counters()),
+            Conn::Utp(conn) => self.of_utp(&conn.counters()),
+        }
+    }
+
+    const fn of_tcp(&mut self, c: &Counters) -> [(&mut u64, u64); 17] {
         let s = &mut self.tcp;
         [
             (&mut s.segments_in, c.segments_received),
