@@ -13,6 +13,9 @@ use crate::time::Instant;
 /// Longer times are taken for this one (2.4 hours), which keeps every product
 /// in range.
 const MAX_NANOS: u64 = 1 << 43;
+/// The part by which a window that is a guess grows in a round trip at least,
+/// as Linux's does.
+const GUESS_DIVISOR: u64 = 20;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cubic {
@@ -60,7 +63,9 @@ impl Cubic {
         }
     }
 
-    pub(super) fn grow(&mut self, window: &mut Window, acked: u32, a: &AckSample) {
+    /// `guessed` says that slow start was left for what looked like a full
+    /// path, and nothing has been lost since.
+    pub(super) fn grow(&mut self, window: &mut Window, acked: u32, a: &AckSample, guessed: bool) {
         let cwnd_prior = self.cwnd_prior;
         let w_max = self.w_max;
         let epoch = self
@@ -71,15 +76,17 @@ impl Cubic {
 
         let w_est = epoch.reno_estimate(window, acked, cwnd_prior);
         let cwnd = u64::from(window.cwnd);
-        if epoch.w_cubic(window.smss, t) < w_est {
+        if epoch.w_cubic(window.smss, t) < w_est && !guessed {
             // Reno-friendly region (§4.3).
             window.grow(w_est.saturating_sub(cwnd));
             return;
         }
         // Concave and convex regions (§4.4, §4.5).
-        let target = epoch
-            .w_cubic(window.smss, t.saturating_add(a.srtt))
-            .clamp(cwnd, cwnd + cwnd / 2);
+        let mut target = epoch.w_cubic(window.smss, t.saturating_add(a.srtt));
+        if guessed {
+            target = target.max(cwnd + (cwnd / GUESS_DIVISOR).max(window.smss.into()));
+        }
+        let target = target.clamp(cwnd, cwnd + cwnd / 2);
         epoch.credit += (target - cwnd) * u64::from(acked.min(window.cwnd));
         window.grow(epoch.credit / cwnd);
         epoch.credit %= cwnd;

@@ -126,6 +126,12 @@ impl Ledbat {
         used / 2
     }
 
+    /// After a time-out nothing that was borne out before still is: others begin
+    /// again too, and what they lose before they are back counts from there.
+    pub(super) fn on_rto(&mut self) {
+        self.best = 0;
+    }
+
     /// The window did not grow out of the one before.
     pub(super) fn restart(&mut self) {
         self.credit = 0;

@@ -48,6 +48,9 @@ use westwood::Westwood;
 use window::Window;
 pub use window::{DEFAULT_INITIAL_WINDOW, MAX_CWND};
 
+/// Segments of the window below which a train of acknowledgments tells nothing.
+const LEAST_TRAIN_WINDOW: u32 = 16;
+
 /// What one acknowledgment (or one batch of them) tells the controller.
 #[derive(Clone, Copy, Debug)]
 pub struct AckSample {
@@ -176,6 +179,12 @@ impl Controller {
         }
     }
 
+    /// Whether the sender spreads its window over the round trip. What it is
+    /// answered looks like the answers of a longer path then.
+    pub fn set_paced(&mut self, paced: bool) {
+        self.hystart.set_paced(paced);
+    }
+
     /// The congestion window in bytes, at least one segment.
     #[must_use]
     pub fn cwnd(&self) -> u32 {
@@ -221,7 +230,9 @@ impl Controller {
             State::LedbatPlus(l) => return l.on_ack(&mut self.window, a, usable),
         }
         if self.in_slow_start() {
-            let pace = self.hystart.on_ack(a);
+            let trains = matches!(self.state, State::Cubic(_))
+                && self.window.cwnd / self.window.smss >= LEAST_TRAIN_WINDOW;
+            let pace = self.hystart.on_ack(a, trains);
             if usable {
                 acked = match pace {
                     Pace::Full => self.window.slow_start(acked),
@@ -244,7 +255,7 @@ impl Controller {
         }
         match &mut self.state {
             State::Reno(r) => r.grow(&mut self.window, acked),
-            State::Cubic(c) => c.grow(&mut self.window, acked, a),
+            State::Cubic(c) => c.grow(&mut self.window, acked, a, self.hystart.has_left()),
             State::Westwood(w) => w.grow(&mut self.window, acked),
             State::Ledbat(_) | State::LedbatPlus(_) => {}
         }
@@ -325,8 +336,10 @@ impl Controller {
             self.save();
             self.back_off(now, in_flight, Signal::Timeout);
         }
-        if let State::Cubic(c) = &mut self.state {
-            c.on_rto();
+        match &mut self.state {
+            State::Cubic(c) => c.on_rto(),
+            State::Ledbat(l) => l.on_rto(),
+            State::Reno(_) | State::Westwood(_) | State::LedbatPlus(_) => {}
         }
         self.started = true;
         self.replace_cwnd(self.window.smss);

@@ -378,7 +378,76 @@ fn slow_start_on_a_short_path_ends_near_what_fits() {
         }
     }
     assert!(!c.in_slow_start());
-    assert!(c.cwnd() < 1_000 * SMSS, "{} segments", c.cwnd() / SMSS);
+    let ended = c.ssthresh() / SMSS;
+    assert!(ended < 1_000, "{ended} segments");
+}
+
+/// Acknowledgments of a window of `segments`, that far apart in microseconds, on
+/// a path of 20 ms. Answers whether slow start has ended within them.
+fn train(c: &mut Controller, start: Instant, segments: u32, apart: u64) -> bool {
+    let mut now = start;
+    for n in 0..segments {
+        let mut a = full(c, now, SMSS);
+        (a.rtt, a.srtt, a.min_rtt) = (Some(ms(20)), ms(20), ms(20));
+        a.round_start = n == 0;
+        c.on_ack(&a);
+        now += Duration::from_micros(apart);
+    }
+    !c.in_slow_start()
+}
+
+#[test]
+fn slow_start_ends_where_acknowledgments_fill_half_a_round_trip() {
+    // A segment takes 100 us: 200 of them fill the path.
+    let mut c = Controller::new(Algorithm::Cubic, SMSS, 10);
+    let mut at = 1_000;
+    while c.in_slow_start() {
+        let window = c.cwnd() / SMSS;
+        train(&mut c, Instant::from_millis(at), window, 100);
+        at += 20;
+    }
+    assert!(
+        (200..=300).contains(&(c.ssthresh() / SMSS)),
+        "{}",
+        c.ssthresh()
+    );
+    // From there by a twentieth in a round trip, until there is congestion.
+    let before = c.cwnd();
+    train(&mut c, Instant::from_millis(at), before / SMSS, 100);
+    assert_close(c.cwnd(), before + before / 20, 5);
+    c.on_congestion(Instant::from_millis(2_020), before);
+    c.on_recovery_exit(Instant::from_millis(2_020));
+    let before = c.cwnd();
+    train(&mut c, Instant::from_millis(2_040), before / SMSS, 100);
+    assert!(c.cwnd() < before + before / 40, "as CUBIC grows");
+}
+
+#[test]
+fn other_trains_do_not_end_slow_start() {
+    let new = || Controller::new(Algorithm::Cubic, SMSS, 10);
+    let start = Instant::from_millis(1_000);
+    // Less than half of the round trip; and longer, but with pauses.
+    assert!(!train(&mut new(), start, 100, 100));
+    assert!(train(&mut new(), start, 102, 100));
+    assert!(!train(&mut new(), start, 10, 2_600));
+    // What is paced fills half of the round trip at any rate.
+    let mut paced = new();
+    paced.set_paced(true);
+    assert!(!train(&mut paced, start, 150, 100));
+    assert!(train(&mut paced, Instant::from_millis(1_020), 152, 100));
+    // The application was the limit.
+    let mut c = new();
+    for n in 0..200 {
+        let mut a = full(&c, start + Duration::from_micros(n * 100), SMSS);
+        (a.rtt, a.min_rtt, a.cwnd_limited) = (Some(ms(20)), ms(20), false);
+        a.round_start = n == 0;
+        c.on_ack(&a);
+    }
+    assert!(c.in_slow_start());
+    // The clock that trains are measured by comes round after 18 minutes.
+    let wraps = Instant::from_nanos((1 << 40) - 5_000_000);
+    assert!(!train(&mut new(), wraps, 100, 100));
+    assert!(train(&mut new(), wraps, 102, 100));
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub struct Path {
     pub loss: u64,
     /// What takes it is paced.
     pub pacing: bool,
+    /// Segments that one acknowledgement may answer.
+    pub acks: u8,
 }
 
 impl Path {
@@ -39,6 +41,7 @@ impl Path {
             jitter: Duration::ZERO,
             loss: 0,
             pacing: false,
+            acks: Config::default().ack_segments,
         }
     }
 }
@@ -50,6 +53,8 @@ pub struct Flow {
     /// Has nothing more to send.
     ended: bool,
     received: u64,
+    /// Times at which anything was sent with payload, and how many packets.
+    bursts: (u64, u64),
     last_due: [Instant; 2],
 }
 
@@ -82,6 +87,7 @@ impl Bottleneck {
                 let config = Config {
                     congestion: *congestion,
                     pacing: path.pacing,
+                    ack_segments: path.acks,
                     ..Config::default()
                 };
                 let mut a = End::new(config.clone(), 1, 2, 8192);
@@ -93,6 +99,7 @@ impl Bottleneck {
                     begins: now + *after + Duration::from_micros(rng.below(20_000)),
                     ended: false,
                     received: 0,
+                    bursts: (0, 0),
                     last_due: [now; 2],
                 }
             })
@@ -157,6 +164,9 @@ impl Bottleneck {
         end.ecn.clear();
         end.events.clear();
         f.received += std::mem::take(&mut end.received).len() as u64;
+        if from_a && !packets.is_empty() {
+            f.bursts = (f.bursts.0 + 1, f.bursts.1 + packets.len() as u64);
+        }
         for bytes in packets {
             self.put(flow, from_a, bytes);
         }
@@ -227,6 +237,12 @@ impl Bottleneck {
     /// The longest that a packet has waited since this was asked last.
     pub fn longest_wait(&mut self) -> Duration {
         std::mem::take(&mut self.longest)
+    }
+
+    /// The packets that a flow has sent at once, on average.
+    pub fn burst(&self, flow: usize) -> f64 {
+        let (times, packets) = self.flows[flow].bursts;
+        packets as f64 / times as f64
     }
 
     /// A flow has nothing more to send, but for what waits already.

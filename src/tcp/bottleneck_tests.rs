@@ -88,6 +88,79 @@ fn beside_cubic_at_a_very_short_queue_it_is_not_far_from_fair() {
     }
 }
 
+/// Flows that begin within a round trip, or five seconds apart: none stays ahead
+/// for having come first.
+#[test]
+fn who_comes_first_does_not_stay_ahead() {
+    for algorithm in [Algorithm::Cubic, Algorithm::Tolerant] {
+        for (late, bound) in [([0, 0], 0.95), ([0, 5], 0.9), ([5, 0], 0.9)] {
+            let mut path = Path::new(100, 20, 1.0);
+            path.acks = 2;
+            path.jitter = Duration::from_micros(50);
+            let flows = [
+                (Algorithm::Cubic, SEC * late[0]),
+                (algorithm, SEC * late[1]),
+            ];
+            let indices = (1..=4).map(|seed| {
+                let mut b = Bottleneck::new(seed, path, &flows);
+                b.run(SEC * late[0].max(late[1]));
+                let shares = b.goodput(30 * SEC);
+                b.finish();
+                jain(&shares)
+            });
+            let indices: Vec<_> = indices.collect();
+            let mean = indices.iter().sum::<f64>() / 4.0;
+            assert!(
+                mean > bound,
+                "seeds 1 to 4, {algorithm}, late {late:?}: {indices:.3?}"
+            );
+        }
+    }
+}
+
+/// Where acknowledgements come faster than that, a millisecond's worth leaves at
+/// once; otherwise what each acknowledges.
+#[test]
+fn new_data_leaves_in_short_bursts() {
+    // A segment takes 121 us of the one path and 1.2 ms of the other.
+    for (mbps, least, most) in [(100, 6.0, 11.0), (10, 1.9, 2.5)] {
+        let mut path = Path::new(mbps, 20, 1.0);
+        path.acks = 2;
+        let mut b = Bottleneck::new(1, path, &[(Algorithm::Cubic, Duration::ZERO)]);
+        let goodput = b.goodput(10 * SEC)[0];
+        let burst = b.burst(0);
+        b.finish();
+        assert!(
+            (least..most).contains(&burst) && goodput > 0.9 * mbps as f64,
+            "{mbps} Mbit/s: {burst:.2} at once, {goodput:.1} Mbit/s"
+        );
+    }
+}
+
+/// A window of twice what the path and its queue hold would lose half.
+#[test]
+fn slow_start_ends_where_the_path_is_full() {
+    for (mbps, millis, queue) in [
+        (100, 20, 1.0),
+        (100, 20, 0.5),
+        (20, 100, 1.0),
+        (50, 100, 0.5),
+    ] {
+        for acks in [2, 32] {
+            let mut path = Path::new(mbps, millis, queue);
+            path.acks = acks;
+            let mut b = Bottleneck::new(5, path, &[(Algorithm::Cubic, Duration::ZERO)]);
+            b.run(2 * SEC);
+            let goodput = b.goodput(2 * SEC)[0];
+            let lost = b.overflowed as usize;
+            b.finish();
+            let place = format!("{mbps} Mbit/s, {millis} ms, queue {queue}, {acks} a time");
+            assert!(goodput > 0.85 * mbps as f64, "{place}: {goodput:.1} Mbit/s");
+            assert!(lost < path.queue / 2, "{place}: {lost} of {}", path.queue);
+        }
+    }
+}
+
 /// What short queues let through in the first seconds, in Mbit/s: slow start
 /// in bursts ends by what they cannot hold.
 #[test]

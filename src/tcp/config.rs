@@ -99,6 +99,7 @@ impl Config {
     /// The controller of a connection whose segments have `mss` bytes.
     pub(super) fn controller(&self, mss: u16) -> Controller {
         let mut cc = Controller::new(self.congestion, u32::from(mss), self.initial_window);
+        cc.set_paced(self.pacing);
         if let Some(target) = self.delay_target {
             cc.set_delay_target(target);
         }

@@ -187,6 +187,11 @@ impl Connection {
             self.cwnd_limited = Some(self.snd.nxt);
             return None;
         }
+        if self.gathers(now, in_flight) {
+            self.cwnd_limited = Some(self.snd.nxt);
+            self.wait_for_more();
+            return None;
+        }
         if self.pace_room(now) == 0 {
             self.wait_for_pace();
             return None;

@@ -146,10 +146,11 @@ impl Connection {
         self.settle_answer();
         let mss = self.snd.mss;
         let edge = self.snd.una + self.snd.wnd;
-        let room = self.cc.cwnd().saturating_sub(self.in_flight());
+        let in_flight = self.in_flight();
+        let room = self.cc.cwnd().saturating_sub(in_flight);
         let pace = self.pace_room(now).div_ceil(u32::from(mss)) as usize;
         let budget = budget.min(pace);
-        if room < u32::from(mss) || budget == 0 {
+        if room < u32::from(mss) || budget == 0 || self.gathers(now, in_flight) {
             return 0;
         }
         let header = self.data_header(now, SeqNumber(0), Flags::ACK, pool);

@@ -39,8 +39,16 @@ impl Rate {
     /// time; at least a byte lets one of `segment` bytes go.
     pub fn room(&self, ahead: Duration, segment: u16) -> u32 {
         let two = 2 * u128::from(segment) * self.nanos / self.window;
-        let left = BURST.as_nanos().max(two).saturating_sub(ahead.as_nanos());
-        u32::try_from(left * self.window / self.nanos).unwrap_or(u32::MAX)
+        self.in_nanos(BURST.as_nanos().max(two).saturating_sub(ahead.as_nanos()))
+    }
+
+    /// The bytes of that much time.
+    pub fn gives(&self, time: Duration) -> u32 {
+        self.in_nanos(time.as_nanos())
+    }
+
+    fn in_nanos(&self, nanos: u128) -> u32 {
+        u32::try_from(nanos * self.window / self.nanos).unwrap_or(u32::MAX)
     }
 
     /// The time that `bytes` take.

@@ -90,6 +90,7 @@ impl Config {
     /// The controller of a connection whose packets carry `payload` bytes.
     pub(super) fn controller(&self, payload: u16) -> Controller {
         let mut cc = Controller::new(self.congestion, u32::from(payload), self.initial_window);
+        cc.set_paced(self.pacing);
         if let Some(target) = self.delay_target {
             cc.set_delay_target(target);
         }
