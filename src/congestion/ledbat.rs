@@ -53,6 +53,8 @@ pub(super) struct Ledbat {
     held_down: bool,
     /// The largest window that the delay and losses have borne out.
     best: u32,
+    /// What slow start would have come to since the last time-out.
+    reach: u32,
 }
 
 impl Ledbat {
@@ -63,6 +65,7 @@ impl Ledbat {
             credit: 0,
             held_down: false,
             best: 0,
+            reach: u32::MAX,
         }
     }
 
@@ -76,6 +79,7 @@ impl Ledbat {
 
     /// New data was acknowledged. `usable` says that slow start may grow.
     pub(super) fn on_ack(&mut self, window: &mut Window, a: &AckSample, usable: bool) {
+        self.reach = self.reach.saturating_add(a.acked);
         let delay = self.delays.queueing().unwrap_or(0);
         if window.in_slow_start() {
             if delay <= self.target / EXIT {
@@ -121,15 +125,15 @@ impl Ledbat {
 
     /// What `used` bytes of the window become by a loss.
     pub(super) fn back_off(&mut self, used: u32) -> u32 {
-        self.best = self.best.max(used) / 2;
+        self.best = self.best.min(self.reach).max(used) / 2;
         self.held_down = false;
         used / 2
     }
 
-    /// After a time-out nothing that was borne out before still is: others begin
-    /// again too, and what they lose before they are back counts from there.
-    pub(super) fn on_rto(&mut self) {
-        self.best = 0;
+    /// After a time-out others begin again too, and what they lose before they
+    /// are back counts from there.
+    pub(super) fn on_rto(&mut self, smss: u32) {
+        self.reach = smss;
     }
 
     /// The window did not grow out of the one before.

@@ -338,7 +338,7 @@ impl Controller {
         }
         match &mut self.state {
             State::Cubic(c) => c.on_rto(),
-            State::Ledbat(l) => l.on_rto(),
+            State::Ledbat(l) => l.on_rto(self.window.smss),
             State::Reno(_) | State::Westwood(_) | State::LedbatPlus(_) => {}
         }
         self.started = true;

@@ -150,7 +150,10 @@ impl Connection {
     /// Who sends no selective acknowledgements repeats the others.
     fn count_duplicates(&mut self, repeats: bool) {
         let r = &mut self.recovery;
-        if repeats && self.snd.has_sent() && self.snd.sacked_count() == 0 {
+        let una = self.snd.una;
+        r.recover = r.recover.filter(|ended| una.le(*ended));
+        let echo = r.recover.is_some() && r.point.is_none();
+        if repeats && !echo && self.snd.has_sent() && self.snd.sacked_count() == 0 {
             r.duplicates = r.duplicates.saturating_add(1);
         } else {
             r.duplicates = 0;
@@ -201,7 +204,7 @@ impl Connection {
             if !self.recovery.by_timeout {
                 self.cc.on_recovery_exit(now);
             }
-            self.recovery.point = None;
+            self.recovery.recover = self.recovery.point.take();
         }
     }
 }

@@ -172,6 +172,44 @@ fn who_acknowledges_nothing_selectively_repeats_itself() {
     assert_eq!(times(&p, first), 1);
 }
 
+/// A peer repeats its answer for what it had already. Taken for losses, each
+/// repair brings on the next, at the least window for ever.
+#[test]
+fn answers_to_what_went_again_begin_no_repair() {
+    let (mut p, first) = in_flight(8);
+    let mss = p.a.c().send_mss();
+    // Three times that `upto` is the last that has arrived.
+    let repeat = |p: &mut Pair, upto: SeqNr| {
+        for _ in 0..3 {
+            let h = p.as_b(Kind::State);
+            p.inject_a(Header { ack: upto, ..h }, &[], &[]);
+        }
+    };
+    repeat(&mut p, first.minus(1));
+    assert_eq!(times(&p, first), 2);
+    // That ends it, and two more go.
+    let last = first.plus(7);
+    let h = p.as_b(Kind::State);
+    p.a.to_send = pattern(10 * mss);
+    p.inject_a(Header { ack: last, ..h }, &[], &[]);
+    p.settle();
+    assert_eq!(p.a.c().snd.sent_count(), 2);
+    repeat(&mut p, last);
+    assert_eq!(times(&p, last.plus(1)), 1, "an echo");
+    // What is behind that counts again.
+    let h = p.as_b(Kind::State);
+    p.inject_a(
+        Header {
+            ack: last.plus(1),
+            ..h
+        },
+        &[],
+        &[],
+    );
+    repeat(&mut p, last.plus(1));
+    assert_eq!(times(&p, last.plus(2)), 2);
+}
+
 /// Each of the first packets of a stream is lost, alone: the rest repairs it
 /// without a time-out.
 #[test]

@@ -71,4 +71,8 @@ pub struct Recovery {
     pub by_timeout: bool,
     /// Acknowledgements in a row that repeat the last, without selective ones.
     pub duplicates: u8,
+    /// Where the last repair ended, until more is acknowledged: repeated
+    /// acknowledgements of that are echoes of what it sent again (as in RFC 6582
+    /// section 3.2).
+    pub recover: Option<crate::wire::utp::SeqNr>,
 }
