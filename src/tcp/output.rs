@@ -189,7 +189,6 @@ impl Connection {
         }
         if self.gathers(now, in_flight) {
             self.cwnd_limited = Some(self.snd.nxt);
-            self.wait_for_more();
             return None;
         }
         if self.pace_room(now) == 0 {

@@ -39,7 +39,9 @@ impl Connection {
     }
 
     /// Whether new data waits, with `in_flight` bytes in the network, until so much
-    /// may leave that it is a burst.
+    /// may leave that it is a burst, or an acknowledgement comes later than
+    /// [`GATHER`]. There is no timer for it, as there is none in Linux: what is
+    /// in flight, two thirds of the window at least, brings one.
     ///
     /// A queue that is full drops the ends of bursts, and Linux sends bursts.
     /// Who sends two segments for each acknowledgement beside it hardly ever
@@ -73,12 +75,6 @@ impl Connection {
             && self.recovery.is_open()
             && !self.config.pacing
             && !self.config.congestion.follows_delay()
-    }
-
-    /// New data is [gathered](Self::gathers): what there is leaves in time.
-    pub(super) fn wait_for_more(&mut self) {
-        let at = (self.last_sent_at + GATHER).min(self.timers.get(Timer::Retry));
-        self.timers.set(Timer::Retry, at);
     }
 
     /// Nothing may leave now: tries again when a burst may.
@@ -185,14 +181,5 @@ mod tests {
             c.snd.sent_next(now);
         }
         assert!(!gathers(&p, now, 2));
-    }
-
-    /// If no acknowledgement comes in time the window is used as it is.
-    #[test]
-    fn what_waits_leaves_in_time() {
-        let (mut p, now) = busy(Config::default(), Duration::from_millis(20));
-        let c = p.a.conn.as_mut().unwrap();
-        c.wait_for_more();
-        assert_eq!(c.poll_timeout(), Some(now - 100 * US + GATHER));
     }
 }
