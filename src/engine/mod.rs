@@ -10,10 +10,11 @@ mod handover;
 mod mailbox;
 pub mod netlink;
 pub mod ports;
+mod receive;
 mod ring;
 mod run;
+mod send;
 pub mod sim;
-
 mod stop;
 mod turn;
 mod waker;

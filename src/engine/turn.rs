@@ -3,15 +3,15 @@
 use std::collections::VecDeque;
 
 use super::core::{AppTimers, Core};
-use super::handover::{Handover, What};
+use super::handover::Handover;
 use super::netlink::Feed;
+use super::send::FEW;
 use super::stop::Life;
 use super::{Application, Context, EngineConfig, Flow, Inbox, PortClaims, Wheel};
 use crate::frame::{Packet, Pool, TxDesc};
 use crate::link::Link;
 use crate::stack::flow::Phase;
 use crate::stack::iface::Interface;
-use crate::stack::output::Left;
 use crate::stack::{self, Stack, Tell};
 use crate::stats::{EngineCounters, Publisher, Snapshot};
 use crate::time::Instant;
@@ -22,18 +22,8 @@ const MESSAGES: usize = 256;
 /// Calls of the application in a turn: an application that makes events
 /// faster than they are told must not keep the engine from the link.
 const CALLS: usize = 4096;
-/// Segments of one connection before the next one's turn.
-const BURST: usize = 16;
 /// How far ahead connections whose timers are due are loaded.
 const AHEAD: usize = 4;
-/// Connections about to send whose timers are loaded before the first is looked
-/// at.
-const SOON: usize = 64;
-/// Connections that send in a turn of which their frames go first, and the rest
-/// of the work for them comes behind.
-const FEW: usize = 4;
-/// Frames taken from other engines in a turn.
-const HANDED: usize = 64;
 /// How soon to look again when the transmit ring is full.
 const TX_RETRY: std::time::Duration = std::time::Duration::from_micros(50);
 /// How often the counters are published.
@@ -93,13 +83,13 @@ pub struct Engine<L, A: Application> {
     pub(super) wheel: Wheel,
     pub(super) rx: Vec<Packet>,
     /// The parts of a received frame that is longer than a chunk.
-    parts: Vec<Packet>,
+    pub(super) parts: Vec<Packet>,
     pub(super) tx: VecDeque<TxDesc>,
     due: Vec<u32>,
     /// Connections that have sent what they had, and for which not all is done.
-    sent: Vec<u32>,
+    pub(super) sent: Vec<u32>,
     /// Connections whose deadlines may have changed, and those.
-    to_arm: Vec<(u32, Option<Instant>)>,
+    pub(super) to_arm: Vec<(u32, Option<Instant>)>,
     pub(super) life: Life,
 }
 
@@ -242,136 +232,6 @@ impl<L: Link, A: Application> Engine<L, A> {
         }
     }
 
-    /// Receives a batch; answers how many packets and bytes.
-    fn receive(&mut self, now: Instant) -> (usize, usize) {
-        let core = &mut self.core;
-        // Unless some have been found since the last turn.
-        if self.rx.is_empty() {
-            self.link
-                .receive(now, &mut core.pool, &mut self.rx, self.config.batch);
-        }
-        if let [packet] = self.rx.as_slice()
-            && !packet.continues()
-            && self.parts.is_empty()
-            && !self.life.is_reclaiming()
-            && let Some(packet) = self.rx.pop()
-        {
-            // Nothing to look ahead at.
-            let (bytes, tx) = (packet.len(), &mut self.tx);
-            match &self.handover {
-                Some(handover) => core.receive_in_ring(packet, tx, handover, handover.others()),
-                None => {
-                    let _ = core.stack.receive(now, &mut core.pool, packet, tx, false);
-                }
-            }
-            return (1, bytes);
-        }
-        let bytes = self.rx.iter().map(Packet::len).sum();
-        let received = (self.rx.len(), bytes);
-        if self.life.is_reclaiming() {
-            // Nobody is left to answer, and each answer would be one more
-            // frame to wait for.
-            for packet in self.rx.drain(..) {
-                core.pool.free(packet);
-            }
-            return received;
-        }
-        let tx = &mut self.tx;
-        let mut rx = self.rx.drain(..);
-        let mut foresight = core.stack.begin_foresight(&core.pool, rx.as_slice());
-        while let Some(packet) = rx.next() {
-            if let Some(foresight) = &mut foresight {
-                core.stack.foresee(foresight, &core.pool, rx.as_slice());
-            }
-            if packet.continues() || !self.parts.is_empty() {
-                if core.gather(packet, &mut self.parts) {
-                    core.receive_gathered(&mut self.parts, tx, self.handover.as_ref());
-                }
-                continue;
-            }
-            let head = core.stack.begin_run(&core.pool, &packet, rx.as_slice());
-            match &self.handover {
-                Some(handover) => core.receive_in_ring(packet, tx, handover, handover.others()),
-                None => {
-                    // With nobody to pass it on to, nothing comes back.
-                    let _ = core.stack.receive(now, &mut core.pool, packet, tx, false);
-                }
-            }
-            if let Some(head) = head {
-                let taken = core.stack.receive_run(&mut core.pool, &head, &mut rx);
-                if let Some(foresight) = &mut foresight {
-                    core.stack
-                        .pass_over(foresight, &core.pool, taken, rx.as_slice());
-                }
-            }
-        }
-        received
-    }
-
-    /// Tells the application of the few frames that have come, and sends what it
-    /// says to that, before anything else that a turn has to do: somebody may wait
-    /// for it.
-    #[inline]
-    fn answer(&mut self, now: Instant) {
-        if self.life != Life::Running {
-            return;
-        }
-        self.tell();
-        let queued = self.core.stack.queued().len();
-        if queued > FEW || !self.tx.is_empty() {
-            return;
-        }
-        for _ in 0..queued {
-            let Some(index) = self.core.stack.poll_answer() else {
-                break;
-            };
-            self.send_of(now, index, true);
-        }
-        if self.tx.is_empty() {
-            return;
-        }
-        self.link.transmit(now, &mut self.core.pool, &mut self.tx);
-        for &index in &self.sent {
-            self.wheel.prefetch(index);
-        }
-    }
-
-    /// Takes frames that came in at other engines.
-    fn take_handed(&mut self, now: Instant) -> bool {
-        let Some(handover) = &self.handover else {
-            return false;
-        };
-        let core = &mut self.core;
-        let reclaiming = self.life.is_reclaiming();
-        let mut taken = 0;
-        while taken < HANDED
-            && !handover.is_empty()
-            && let Some(moved) = handover.pop()
-        {
-            taken += 1;
-            if reclaiming {
-                continue;
-            }
-            match moved.what {
-                What::Frame(frame) => {
-                    core.copy_in(&frame, &mut self.parts);
-                    if self.parts.len() > 1 {
-                        let parts = &mut self.parts;
-                        core.receive_chain_in_ring(parts, &mut self.tx, handover, moved.hops);
-                    } else if let Some(packet) = self.parts.pop() {
-                        core.receive_in_ring(packet, &mut self.tx, handover, moved.hops);
-                    }
-                }
-                What::Report(report) => {
-                    if !core.stack.report(now, &mut core.pool, &report) {
-                        core.pass_report(handover, report, moved.hops);
-                    }
-                }
-            }
-        }
-        taken > 0
-    }
-
     fn take_messages(&mut self) -> bool {
         let mut taken = 0;
         // Looking is free, taking is a barrier that waits for all stores.
@@ -484,68 +344,6 @@ impl<L: Link, A: Application> Engine<L, A> {
         }
     }
 
-    /// Gathers what is to be sent and gives it to the link.
-    pub(super) fn send(&mut self, now: Instant) {
-        let stack = &self.core.stack;
-        for index in stack.queued().take(SOON) {
-            self.wheel.prefetch(index);
-        }
-        // Somebody may wait for a few; of many, each would only wait for what is
-        // done again for the others.
-        let hurry = stack.queued().len() <= FEW;
-        while self.tx.len() < self.config.tx_queue
-            && let Some(index) = self.core.stack.poll_output()
-        {
-            self.send_of(now, index, hurry);
-        }
-        // Called with an empty queue as well: completions are taken.
-        self.link.transmit(now, &mut self.core.pool, &mut self.tx);
-        let waiting = self.tx.len();
-        self.send_rest(now);
-        if self.tx.len() > waiting {
-            self.link.transmit(now, &mut self.core.pool, &mut self.tx);
-        }
-        // Timers can wait, the peer does not have to.
-        for (index, next) in self.to_arm.drain(..) {
-            arm(&mut self.core.stack, &mut self.wheel, index, next);
-        }
-    }
-
-    /// Gathers what the connection at `index` has to send.
-    #[inline]
-    fn send_of(&mut self, now: Instant, index: u32, hurry: bool) {
-        let (stack, pool) = (&mut self.core.stack, &mut self.core.pool);
-        let budget = BURST.min(self.config.tx_queue.saturating_sub(self.tx.len()));
-        match stack.transmit(now, pool, index, budget, &mut self.tx, hurry) {
-            Left::More => {}
-            Left::Sent => self.sent.push(index),
-            Left::Gone => self.wheel.cancel(index),
-            Left::Idle(next) => self.to_arm.push((index, next)),
-        }
-    }
-
-    /// What nobody waits for: the end of the work for connections that have
-    /// sent all they had, and what the interface itself sends.
-    fn send_rest(&mut self, now: Instant) {
-        while let Some(index) = self.sent.pop() {
-            self.send_of(now, index, false);
-        }
-        let core = &mut self.core;
-        // Nor is anything announced by who only waits for its frames.
-        while self.tx.len() < self.config.tx_queue
-            && !self.life.is_reclaiming()
-            && let Some(desc) = core.stack.iface.poll_transmit(now, &mut core.pool)
-        {
-            self.tx.push_back(desc);
-        }
-        // What was sent may have raised questions to the kernel.
-        while let Some(request) = core.stack.iface.poll_request() {
-            if let Some(feed) = &self.feed {
-                feed.request(request);
-            }
-        }
-    }
-
     fn next_turn(&self, now: Instant) -> Option<Instant> {
         if self.life == Life::Stopped {
             return None;
@@ -593,23 +391,5 @@ impl<L: Link, A: Application> Engine<L, A> {
             self.published = now;
             self.core.stack.flows.settle();
         }
-    }
-}
-
-/// Sets the connection's deadline in the wheel, if it has changed.
-#[inline]
-fn arm(stack: &mut Stack, wheel: &mut Wheel, index: u32, next: Option<Instant>) {
-    let next = next.unwrap_or(Instant::FAR);
-    let Some(slot) = stack.flows.at_mut(index) else {
-        return;
-    };
-    if slot.armed == next {
-        return;
-    }
-    slot.armed = next;
-    if next == Instant::FAR {
-        wheel.cancel(index);
-    } else {
-        wheel.set(index, next);
     }
 }
