@@ -22,9 +22,6 @@ pub const FULL: usize = 180;
 /// given ever more blocks of a few frames each, more than its queue takes.
 pub const AHEAD: u32 = 2;
 
-/// Bytes in the largest packet.
-pub(super) const LARGEST: u64 = u16::MAX as u64;
-
 /// Runs of content in one frame; a frame that a peer chopped into more is
 /// copied out.
 const MAX_RUNS: usize = 8;
@@ -245,25 +242,6 @@ pub(super) fn prepare<P: Port>(
         return None;
     }
     Some((block, room.min(want)))
-}
-
-/// Moves packets that have arrived into `block`, as long as they are sure to be
-/// among the `plain` bytes of content that come next, and it is not full. Answers
-/// how many bytes.
-pub(super) fn take_plain<P: Port>(
-    port: &mut P,
-    flow: P::Flow,
-    block: &mut FrameBlock,
-    plain: u64,
-) -> u64 {
-    let mut left = plain;
-    while left > LARGEST
-        && !block.is_full()
-        && let Some(packet) = port.recv_take(flow)
-    {
-        left -= block.push_whole(packet) as u64;
-    }
-    plain - left
 }
 
 /// Sends the filled frames of a block.

@@ -7,6 +7,7 @@
 //! all before the file system takes it: the frames that it arrived in go to
 //! the disk thread and come back.
 
+mod arrived;
 mod block;
 mod client;
 mod engine;

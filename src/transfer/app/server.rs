@@ -9,7 +9,8 @@ use std::time::SystemTime;
 
 use slab::Slab;
 
-use super::block::{self, FRAMES, FrameBlock, Runs};
+use super::arrived;
+use super::block::{self, FRAMES, FrameBlock};
 use super::start::{Begun, Server};
 use super::{Port, ServerStats};
 use crate::time::Instant;
@@ -325,49 +326,24 @@ impl<F: Copy + Eq + Hash> ServerApp<F> {
                 }
                 break;
             };
-            let len = chunk.len();
             let upload = conn.machine.upload().cloned();
-            let (mut at, mut runs, mut first) = (0, Runs::default(), 0);
-            while at < len {
-                let taken = conn
-                    .machine
-                    .on_bytes(now, chunk.get(at..).unwrap_or_default());
-                if !taken.data.is_empty() {
-                    if runs.is_empty() {
-                        first = taken.offset;
-                    }
-                    runs.push(at + taken.data.start..at + taken.data.end);
-                }
-                at += taken.consumed;
-                // A request's content begins only when its file exists, so
-                // one pass sees the content of one upload at most.
-                if taken.consumed == 0 {
-                    break;
-                }
-            }
-            if at == 0 {
+            // A request's content begins only when its file exists, so one chunk
+            // has the content of one upload at most.
+            let sifted = arrived::sift(chunk, |bytes| conn.machine.on_bytes(now, bytes));
+            if sifted.consumed == 0 {
                 break;
             }
             any = true;
-            let Some(upload) = upload.filter(|_| !runs.is_empty()) else {
-                port.recv_consume(flow, at);
+            let Some(upload) = upload.filter(|_| !sifted.runs.is_empty()) else {
+                port.recv_consume(flow, sifted.consumed);
                 continue;
             };
             let filling = conn.filling.get_or_insert_with(|| Filling {
                 upload,
-                offset: first,
+                offset: sifted.offset,
                 block: FrameBlock::received(port.region().clone()),
             });
-            if at == len
-                && !runs.is_chopped()
-                && let Some(packet) = port.recv_take(flow)
-            {
-                filling.block.push(packet, runs);
-            } else if let Some(chunk) = port.recv_chunk(flow) {
-                let copy = runs.copy(chunk);
-                filling.block.push_copy(copy);
-                port.recv_consume(flow, at);
-            }
+            arrived::take(port, flow, &mut filling.block, sifted);
             if filling.block.is_full() {
                 self.flush(port, index);
             }
@@ -390,7 +366,7 @@ impl<F: Copy + Eq + Hash> ServerApp<F> {
             let Some((upload, offset, plain)) = conn.machine.plain() else {
                 break;
             };
-            if plain <= block::LARGEST || port.recv_chunk(flow).is_none() {
+            if plain <= arrived::LARGEST || port.recv_chunk(flow).is_none() {
                 break;
             }
             let filling = conn.filling.get_or_insert_with(|| Filling {
@@ -398,7 +374,7 @@ impl<F: Copy + Eq + Hash> ServerApp<F> {
                 offset,
                 block: FrameBlock::received(port.region().clone()),
             });
-            let taken = block::take_plain(port, flow, &mut filling.block, plain);
+            let taken = arrived::take_plain(port, flow, &mut filling.block, plain);
             conn.machine.pass(taken);
             any |= taken > 0;
             if !filling.block.is_full() {

@@ -19,7 +19,6 @@ pub use progress::{Progress, ProgressView};
 pub use put::{Announce, Put, PutOptions, PutReport, Source};
 pub use url::{Url, UrlError};
 
-use std::ops::Range;
 use std::time::Duration;
 
 use super::disk::Op;
@@ -35,27 +34,6 @@ pub enum Action<B> {
     Abort(Key),
     /// Have a disk thread do something; the answer belongs to the job.
     Disk(Op<B>),
-}
-
-/// What became of bytes that were shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// Bytes that are dealt with.
-    pub consumed: usize,
-    /// Where among them content lies that is to be written; may be empty.
-    pub data: Range<usize>,
-    /// Offset of that content in the file.
-    pub offset: u64,
-}
-
-impl Taken {
-    const fn none(consumed: usize) -> Self {
-        Self {
-            consumed,
-            data: 0..0,
-            offset: 0,
-        }
-    }
 }
 
 /// How a connection was lost.

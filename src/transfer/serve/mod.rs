@@ -11,7 +11,7 @@ mod media;
 mod reply;
 
 pub use auth::{Auth, Scope};
-pub use conn::{Close, Front, ReadWish, ServerConn, Taken};
+pub use conn::{Close, Front, ReadWish, ServerConn};
 pub use limits::{Admission, Admitted};
 
 use std::sync::Arc;

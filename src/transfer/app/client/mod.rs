@@ -1,5 +1,7 @@
 //! A get or a put on one engine.
 
+mod receive;
+
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::net::SocketAddr;
@@ -7,8 +9,9 @@ use std::sync::Arc;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
+use self::receive::Filling;
 use super::Port;
-use super::block::{self, FRAMES, FrameBlock, Runs};
+use super::block::{self, FRAMES, FrameBlock};
 use crate::engine::Transport;
 use crate::time::Instant;
 use crate::transfer::client::{
@@ -33,12 +36,6 @@ pub type ClientResult = Receiver<Result<ClientReport, ClientError>>;
 enum Job {
     Get(Box<Get>),
     Put(Box<Put<FrameBlock>>),
-}
-
-struct Filling {
-    offset: u64,
-    next: u64,
-    block: FrameBlock,
 }
 
 struct Conn<F> {
@@ -440,164 +437,6 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
             };
             self.submit(port, Tag { conn: 0, serial }, op);
         }
-    }
-
-    /// Shows what has arrived on a connection.
-    fn take_input<P: Port<Flow = F>>(&mut self, port: &mut P, key: Key) {
-        let now = port.now();
-        loop {
-            self.take_plain(port, key);
-            let Some(conn) = self.conns.get(&key) else {
-                break;
-            };
-            let flow = conn.flow;
-            let Some(chunk) = port.recv_chunk(flow) else {
-                break;
-            };
-            let len = chunk.len();
-            let get = match &mut self.job {
-                Job::Get(get) => get,
-                Job::Put(put) => {
-                    let mut at = 0;
-                    while at < len {
-                        let n = put.on_bytes(now, chunk.get(at..).unwrap_or_default());
-                        at += n;
-                        if n == 0 {
-                            break;
-                        }
-                    }
-                    port.recv_consume(flow, len);
-                    continue;
-                }
-            };
-            let (mut at, mut runs, mut first) = (0, Runs::default(), 0);
-            while at < len {
-                let taken = get.on_bytes(key, now, chunk.get(at..).unwrap_or_default());
-                if !taken.data.is_empty() {
-                    if runs.is_empty() {
-                        first = taken.offset;
-                    }
-                    // Content of one chunk is of one response: the next was
-                    // not even asked for.
-                    runs.push(at + taken.data.start..at + taken.data.end);
-                }
-                at += taken.consumed;
-                if taken.consumed == 0 {
-                    break;
-                }
-            }
-            if runs.is_empty() {
-                port.recv_consume(flow, len);
-                continue;
-            }
-            self.collect(port, key, first, runs);
-        }
-        self.flush_soon(port, key);
-    }
-
-    /// Takes what is content without a look at it.
-    fn take_plain<P: Port<Flow = F>>(&mut self, port: &mut P, key: Key) {
-        let now = port.now();
-        loop {
-            let Job::Get(get) = &mut self.job else { return };
-            let Some((offset, plain)) = get.plain(key) else {
-                return;
-            };
-            let Some(conn) = self.conns.get_mut(&key) else {
-                return;
-            };
-            let flow = conn.flow;
-            if plain <= block::LARGEST || port.recv_chunk(flow).is_none() {
-                return;
-            }
-            if conn.filling.as_ref().is_some_and(|f| f.next != offset) {
-                self.flush(port, key);
-                continue;
-            }
-            let filling = conn.filling.get_or_insert_with(|| Filling {
-                offset,
-                next: offset,
-                block: FrameBlock::received(port.region().clone()),
-            });
-            let taken = block::take_plain(port, flow, &mut filling.block, plain);
-            filling.next += taken;
-            get.pass(key, now, taken);
-            if !filling.block.is_full() {
-                return;
-            }
-            self.flush(port, key);
-        }
-    }
-
-    /// Adds the packet that is next on a connection to its block.
-    fn collect<P: Port<Flow = F>>(&mut self, port: &mut P, key: Key, first: u64, runs: Runs) {
-        if self
-            .conns
-            .get(&key)
-            .is_some_and(|c| c.filling.as_ref().is_some_and(|f| f.next != first))
-        {
-            self.flush(port, key);
-        }
-        let Some(conn) = self.conns.get_mut(&key) else {
-            return;
-        };
-        let flow = conn.flow;
-        let filling = conn.filling.get_or_insert_with(|| Filling {
-            offset: first,
-            next: first,
-            block: FrameBlock::received(port.region().clone()),
-        });
-        filling.next += runs.bytes() as u64;
-        if !runs.is_chopped()
-            && let Some(packet) = port.recv_take(flow)
-        {
-            filling.block.push(packet, runs);
-        } else if let Some(chunk) = port.recv_chunk(flow) {
-            let len = chunk.len();
-            let copy = runs.copy(chunk);
-            filling.block.push_copy(copy);
-            port.recv_consume(flow, len);
-        }
-        if filling.block.is_full() {
-            self.flush(port, key);
-        }
-    }
-
-    /// Sends a block that is not full to the disk unless that has enough to
-    /// do: then more goes with it.
-    fn flush_soon<P: Port<Flow = F>>(&mut self, port: &mut P, key: Key) {
-        if self
-            .conns
-            .get(&key)
-            .is_some_and(|c| c.writing < block::AHEAD)
-        {
-            self.flush(port, key);
-        }
-    }
-
-    fn flush<P: Port<Flow = F>>(&mut self, port: &mut P, key: Key) {
-        let Some(conn) = self.conns.get_mut(&key) else {
-            return;
-        };
-        let tag = Tag {
-            conn: conn.id,
-            serial: key as u64,
-        };
-        let (Some(Filling { offset, block, .. }), Job::Get(get)) = (conn.filling.take(), &self.job)
-        else {
-            return;
-        };
-        conn.writing += 1;
-        let sink = get.sink().clone();
-        self.submit(
-            port,
-            tag,
-            Op::Write {
-                sink,
-                offset,
-                block,
-            },
-        );
     }
 
     fn report<P: Port<Flow = F>>(&mut self, port: &mut P) {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::{Get, GetReport, Known, Link, MAX_RESTARTS, MAX_TEXT, Output, Role, Verify, link_idle};
 use crate::time::Instant;
+use crate::transfer::Taken;
 use crate::transfer::client::exchange::{Broken, Event, announced};
 use crate::transfer::client::progress::Phase;
-use crate::transfer::client::{ClientError, Key, Loss, Taken};
+use crate::transfer::client::{ClientError, Key, Loss};
 use crate::transfer::disk::DiskError;
 use crate::transfer::disk::pool::{TaskResult, TaskValue};
 use crate::transfer::http::{ByteRange, Response, Status};

@@ -5,36 +5,18 @@ mod output;
 mod time;
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::reply::{self, Part};
 use super::{Now, Policy, Tally};
 use crate::time::Instant;
+use crate::transfer::Taken;
 use crate::transfer::disk::{Block, Op, OpenFile, Upload};
 use crate::transfer::http::digest::{self, Digest, Digests};
 use crate::transfer::http::target::Target;
 use crate::transfer::http::{
     Body, BodyError, Framing, HeadBuffer, HeadError, Method, Refusal, Request, Status, fields,
     request,
-};
-
-/// What became of bytes that were shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// Bytes that are dealt with. Fewer than shown: call again, unless it is
-    /// 0, then the rest has to wait.
-    pub consumed: usize,
-    /// Where among them content lies that is to be written; may be empty.
-    pub data: Range<usize>,
-    /// Offset of that content in the upload.
-    pub offset: u64,
-}
-
-const NOTHING: Taken = Taken {
-    consumed: 0,
-    data: 0..0,
-    offset: 0,
 };
 
 /// What is to be sent next.
@@ -182,16 +164,10 @@ impl<B: Block> ServerConn<B> {
                 if self.moved > MAX_LINGER_BYTES {
                     self.abort();
                 }
-                Taken {
-                    consumed: input.len(),
-                    ..NOTHING
-                }
+                Taken::none(input.len())
             }
-            State::Closed => Taken {
-                consumed: input.len(),
-                ..NOTHING
-            },
-            _ => NOTHING,
+            State::Closed => Taken::none(input.len()),
+            _ => Taken::none(0),
         }
     }
 
@@ -240,10 +216,7 @@ impl<B: Block> ServerConn<B> {
         }
         let pushed = self.head.push(input);
         match pushed {
-            Ok((consumed, false)) => Taken {
-                consumed,
-                ..NOTHING
-            },
+            Ok((consumed, false)) => Taken::none(consumed),
             Ok((consumed, true)) => {
                 self.tally.requests += 1;
                 let parsed = request::parse(self.head.bytes(), self.policy.max_fields);
@@ -252,10 +225,7 @@ impl<B: Block> ServerConn<B> {
                     Ok(request) => self.dispatch(now, Box::new(request)),
                     Err(refusal) => self.refuse_and_close(now, refusal),
                 }
-                Taken {
-                    consumed,
-                    ..NOTHING
-                }
+                Taken::none(consumed)
             }
             Err(error) => {
                 self.tally.requests += 1;
@@ -271,17 +241,14 @@ impl<B: Block> ServerConn<B> {
                     }
                 };
                 self.refuse_and_close(now, Refusal::new(status, why));
-                Taken {
-                    consumed: input.len(),
-                    ..NOTHING
-                }
+                Taken::none(input.len())
             }
         }
     }
 
     fn on_body_bytes(&mut self, now: Now, input: &[u8]) -> Taken {
         let State::Receiving(receiving) = &mut self.state else {
-            return NOTHING;
+            return Taken::none(0);
         };
         let offset = receiving.received;
         match receiving.body.decode(input) {
@@ -294,10 +261,7 @@ impl<B: Block> ServerConn<B> {
                     let refusal =
                         Refusal::new(Status::CONTENT_TOO_LARGE, "the content is too large");
                     self.drop_upload(now, refusal);
-                    return Taken {
-                        consumed: decoded.consumed,
-                        ..NOTHING
-                    };
+                    return Taken::none(decoded.consumed);
                 }
                 if decoded.done {
                     self.finish_upload(now);
@@ -310,10 +274,7 @@ impl<B: Block> ServerConn<B> {
             }
             Err(error) => {
                 self.drop_upload(now, body_refusal(error));
-                Taken {
-                    consumed: input.len(),
-                    ..NOTHING
-                }
+                Taken::none(input.len())
             }
         }
     }
