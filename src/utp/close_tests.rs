@@ -223,6 +223,26 @@ fn a_peer_that_is_gone_after_both_ends_has_finished() {
     }
 }
 
+/// How often our FIN got lost counts from the peer's on: until then it would have
+/// been an end that the peer never hears of.
+#[test]
+fn a_fin_is_tried_again_once_the_peer_has_ended() {
+    let mut p = connected();
+    p.filter = |from_a, _| !from_a;
+    p.a.close_when_sent = true;
+    assert!(p.run_until(Duration::from_secs(60), |p| p.a.c().info().retransmits == 5));
+    p.filter = |from_a, h| !from_a || h.kind != Kind::Fin;
+    p.b.to_send = pattern(3000);
+    p.b.close_when_sent = true;
+    assert!(p.run_until(Duration::from_secs(20), |p| {
+        p.a.events.contains(&Event::PeerClosed)
+    }));
+    p.filter = |_, _| true;
+    p.run(Duration::from_secs(60));
+    assert_eq!((p.a.closed, p.b.closed), (FINISHED, FINISHED));
+    p.finish();
+}
+
 #[test]
 fn payload_nobody_got_is_no_orderly_end() {
     let mut p = connected();

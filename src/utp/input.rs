@@ -310,6 +310,8 @@ impl Connection {
     fn check_fin(&mut self, now: Instant, pool: &mut Pool) -> Step {
         if self.rcv.is_over() && !self.fin_told {
             self.fin_told = true;
+            // Who is here now may answer our FIN, however often it got lost before.
+            self.timeouts = 0;
             self.ack.now = true;
             self.events.peer_closed = true;
             self.rcv.forget_early(pool);
