@@ -58,4 +58,4 @@ macro_rules! targets {
     };
 }
 
-targets!(connection cookie fields http packetdrill pair serve settings stack toml utp utp_wire wire);
+targets!(connection cookie fields http packetdrill pair serve settings stack toml utp utp_pair utp_wire wire);

@@ -18,6 +18,8 @@ pub mod settings;
 pub mod stack;
 pub mod toml;
 pub mod utp;
+mod utp_end;
+pub mod utp_pair;
 pub mod utp_wire;
 pub mod wire;
 
@@ -37,6 +39,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("stack", stack::run),
     ("toml", toml::run),
     ("utp", utp::run),
+    ("utp_pair", utp_pair::run),
     ("utp_wire", utp_wire::run),
     ("wire", wire::run),
 ];
