@@ -8,8 +8,8 @@ use super::timers::Timer;
 use crate::time::Instant;
 use crate::transport::pace::Rate;
 
-/// How long new data is gathered for a burst at most, and for how much: as much as
-/// leaves in that time by [`Rate`], as in Linux.
+/// How long new data is gathered for a burst while acknowledgements come, and for how
+/// much: as much as leaves in that time by [`Rate`], as in Linux.
 const GATHER: Duration = Duration::from_millis(1);
 /// Nor more than leaves in that part of the time that packets wait in queues, as
 /// far as round trips show: short queues cannot hold long bursts.
@@ -39,9 +39,11 @@ impl Connection {
     }
 
     /// Whether new data waits, with `in_flight` bytes in the network, until so much
-    /// may leave that it is a burst, or an acknowledgement comes later than
-    /// [`GATHER`]. There is no timer for it, as there is none in Linux: what is
-    /// in flight, two thirds of the window at least, brings one.
+    /// may leave that it is a burst, or until an acknowledgement comes [`GATHER`]
+    /// after the last. There is no timer for it, as there is none in Linux: what is
+    /// in flight, two thirds of the window at least, brings one. Where a round trip
+    /// without any queue would not bring it in that time nothing waits, so that no
+    /// wait is longer than packets queue.
     ///
     /// A queue that is full drops the ends of bursts, and Linux sends bursts.
     /// Who sends two segments for each acknowledgement beside it hardly ever
@@ -56,6 +58,10 @@ impl Connection {
         }
         let since = now.since(self.last_sent_at);
         if since >= GATHER || since.is_zero() || !self.may_gather() {
+            return false;
+        }
+        let first = self.snd.first().map_or(now, |s| s.sent_at);
+        if now.since(first) + GATHER < self.rtt.min() {
             return false;
         }
         let srtt = self.rtt.srtt();
@@ -103,8 +109,8 @@ mod tests {
     const US: Duration = Duration::from_micros(1);
 
     /// A connection with much to send and a window of 100 segments, whose round
-    /// trips are 20 ms and as much in a queue, and which has just sent; and
-    /// 100 us after that.
+    /// trips are 20 ms and as much in a queue, whose first segment was sent that
+    /// long ago and the last just now; and 100 us after that.
     fn busy(config: Config, queue: Duration) -> (Pair, Instant) {
         let mut p = Pair::connected(config.clone(), config);
         p.a.to_send = vec![0; 1 << 20];
@@ -119,6 +125,7 @@ mod tests {
             c.rtt.sample(now, least + queue, &c.config);
         }
         c.last_sent_at = now;
+        c.snd.get_mut(0).unwrap().sent_at = now - least;
         (p, now + 100 * US)
     }
 
@@ -174,6 +181,8 @@ mod tests {
         assert!(changed(|c| c.cc.set_cwnd(5 * MSS)));
         assert!(changed(|c| c.snd.wnd = 3 * MSS));
         assert!(changed(|c| c.rtt = Rtt::new()));
+        // No acknowledgement can come soon.
+        assert!(changed(|c| c.snd.get_mut(0).unwrap().sent_at += 2 * GATHER));
         let (mut p, now) = busy(base.clone(), queue);
         p.a.to_send.clear();
         let c = p.a.conn.as_mut().unwrap();

@@ -312,6 +312,8 @@ impl Connection {
             self.fin_told = true;
             // Who is here now may answer our FIN, however often it got lost before.
             self.timeouts = 0;
+            self.rtt.reset_backoff();
+            self.rearm_rto(now);
             self.ack.now = true;
             self.events.peer_closed = true;
             self.rcv.forget_early(pool);
