@@ -92,6 +92,9 @@ fn plan(args: &Args) -> Result<Plan, String> {
 /// Whether nothing failed.
 fn run(args: &Args) -> Result<bool, String> {
     let plan = plan(args)?;
+    if let Some(docs) = &args.docs {
+        report::check(docs)?;
+    }
     let mut conditions = Conditions::of_machine(&plan);
     let outcome = compare::run(&plan, |step| eprintln!("{step}"))?;
     conditions.add(&outcome);

@@ -2,7 +2,7 @@
 //! docs/performance.md with its plots.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -219,15 +219,8 @@ pub fn json(conditions: &Conditions, outcome: &Outcome) -> Value {
 /// # Errors
 /// The document is not there, or cannot be written.
 pub fn write(docs: &Path, conditions: &Conditions, outcome: &Outcome) -> Result<(), String> {
-    let path = docs.join("performance.md");
-    let fail = |e: std::io::Error| format!("{}: {e}", path.display());
-    let old = std::fs::read_to_string(&path).map_err(fail)?;
-    let new = replaced(&old, &text(conditions, outcome, true)).ok_or_else(|| {
-        format!(
-            "{}: the marks of the generated part are gone",
-            path.display()
-        )
-    })?;
+    let path = document(docs);
+    let new = replaced(docs, &text(conditions, outcome, true))?;
     let plots = docs.join(PLOTS);
     std::fs::create_dir_all(&plots).map_err(|e| format!("{}: {e}", plots.display()))?;
     for group in groups(outcome) {
@@ -236,18 +229,36 @@ pub fn write(docs: &Path, conditions: &Conditions, outcome: &Outcome) -> Result<
         let file = plots.join(format!("{}.svg", group.name()));
         std::fs::write(&file, drawing).map_err(|e| format!("{}: {e}", file.display()))?;
     }
-    std::fs::write(&path, new).map_err(fail)
+    std::fs::write(&path, new).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// Whether [`write`] will find what it needs: to be asked before minutes of
+/// measurements.
+///
+/// # Errors
+/// The document is not there, or has no generated part.
+pub fn check(docs: &Path) -> Result<(), String> {
+    replaced(docs, "").map(drop)
+}
+
+fn document(docs: &Path) -> PathBuf {
+    docs.join("performance.md")
 }
 
 /// The document with another generated part.
-fn replaced(document: &str, part: &str) -> Option<String> {
+fn replaced(docs: &Path, part: &str) -> Result<String, String> {
+    let path = document(docs);
+    let old = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let [begin, end] = MARKS;
-    let (before, rest) = document.split_once(begin)?;
-    let (_, after) = rest.split_once(end)?;
-    Some(format!(
-        "{before}{begin}\n\n{}\n{end}{after}",
-        part.trim_end()
-    ))
+    let parts = old
+        .split_once(begin)
+        .and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
+    let Some((before, after)) = parts else {
+        let path = path.display();
+        return Err(format!("{path}: the marks of the generated part are gone"));
+    };
+    let part = part.trim_end();
+    Ok(format!("{before}{begin}\n\n{part}\n{end}{after}"))
 }
 
 #[cfg(test)]
@@ -292,12 +303,19 @@ mod tests {
     #[test]
     fn only_the_generated_part_is_replaced_and_plots_are_drawn() {
         let dir = std::env::temp_dir().join(format!("fullbore-report-{}", std::process::id()));
+        let missing = check(&dir).unwrap_err();
+        assert!(
+            missing.contains("performance.md: No such file"),
+            "{missing}"
+        );
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("performance.md");
         let conditions = Conditions(vec![("kernel", "Linux".to_owned())]);
         std::fs::write(&path, "no marks").unwrap();
+        assert!(check(&dir).unwrap_err().contains("marks"));
         assert!(write(&dir, &conditions, &outcome()).is_err());
         std::fs::write(&path, format!("a\n{}\nold\n{}\nz\n", MARKS[0], MARKS[1])).unwrap();
+        check(&dir).unwrap();
         write(&dir, &conditions, &outcome()).unwrap();
         write(&dir, &conditions, &outcome()).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
