@@ -12,8 +12,6 @@ pub(super) const LARGEST: u64 = u16::MAX as u64;
 pub(super) struct Sifted {
     /// Bytes that are dealt with.
     pub consumed: usize,
-    /// Whether there are no others in the chunk.
-    pub all: bool,
     /// Where among them content lies.
     pub runs: Runs,
     /// Offset of the first of it in its file.
@@ -39,14 +37,16 @@ pub(super) fn sift(chunk: &[u8], mut show: impl FnMut(&[u8]) -> Taken) -> Sifted
             break;
         }
     }
-    sifted.all = sifted.consumed == chunk.len();
     sifted
 }
 
 /// Moves the content of the chunk that is next on a connection into `block`: as the
 /// packet it came in, unless it is better copied.
 pub(super) fn take<P: Port>(port: &mut P, flow: P::Flow, block: &mut FrameBlock, from: Sifted) {
-    if from.all
+    let whole = port
+        .recv_chunk(flow)
+        .is_some_and(|chunk| chunk.len() == from.consumed);
+    if whole
         && !from.runs.is_chopped()
         && let Some(packet) = port.recv_take(flow)
     {
@@ -102,7 +102,7 @@ mod tests {
         let mut offset = 100;
         let chunk = b"03abc2de";
         let sifted = sift(chunk, |bytes| show(&mut offset, bytes));
-        assert_eq!((sifted.consumed, sifted.all), (8, true));
+        assert_eq!(sifted.consumed, chunk.len());
         assert_eq!(sifted.runs.copy(chunk), b"abcde");
         assert_eq!((sifted.offset, offset), (100, 105));
     }
@@ -112,10 +112,10 @@ mod tests {
         let mut offset = 0;
         let chunk = b"1a.1b";
         let sifted = sift(chunk, |bytes| show(&mut offset, bytes));
-        assert_eq!((sifted.consumed, sifted.all), (2, false));
+        assert_eq!(sifted.consumed, 2);
         assert_eq!(sifted.runs.copy(chunk), b"a");
         let nothing = sift(b".", |bytes| show(&mut offset, bytes));
-        assert!(nothing.runs.is_empty() && nothing.consumed == 0 && !nothing.all);
-        assert!(sift(b"", |_| Taken::none(0)).all);
+        assert!(nothing.runs.is_empty() && nothing.consumed == 0);
+        assert_eq!(sift(b"", |_| panic!("nothing to show")).consumed, 0);
     }
 }

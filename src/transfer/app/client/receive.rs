@@ -52,7 +52,7 @@ impl<F: Copy + Eq + Hash> ClientApp<F> {
                 }
             };
             // What a job has no use for now it never will.
-            (sifted.consumed, sifted.all) = (len, true);
+            sifted.consumed = len;
             if sifted.runs.is_empty() {
                 port.recv_consume(flow, len);
             } else {
