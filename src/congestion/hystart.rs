@@ -5,11 +5,12 @@
 //! first acknowledgment that tells of a standing queue tells of its overflow
 //! too, by a window twice as large as fits. Hence the older rule of Ha and Rhee
 //! ("Taming the elephants", 2011), for CUBIC and windows that are not small, as
-//! in Linux but for the constants: acknowledgments that follow each other for half a round trip are what a full path sends
-//! back, at the pace of its bottleneck, whose window is not twice that. A window
-//! that is spread over half of the round trip anyway has to fill more of it.
-//! Slow start ends at once then; until there is a sign of congestion the window
-//! goes on by a twentieth in a round trip, should that have been an error.
+//! in Linux but for the constants: acknowledgments that follow each other for
+//! half a round trip are what a full path sends back, at the pace of its
+//! bottleneck, whose window is not twice that. A window that is spread over half
+//! of the round trip anyway has to fill more of it. Slow start ends at once then;
+//! until there is a sign of congestion the window goes on by a twentieth in a
+//! round trip, should that have been an error.
 //!
 //! Growth per acknowledgment is not limited to 8 segments as §4.2 has it for
 //! senders without pacing: receivers that acknowledge a batch at a time would

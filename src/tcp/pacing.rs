@@ -43,7 +43,7 @@ impl Connection {
     /// after the last. There is no timer for it, as there is none in Linux: what is
     /// in flight, two thirds of the window at least, brings one. Where a round trip
     /// without any queue would not bring it in that time nothing waits, so that no
-    /// wait is longer than packets queue.
+    /// wait is longer than that time and what packets queue.
     ///
     /// A queue that is full drops the ends of bursts, and Linux sends bursts.
     /// Who sends two segments for each acknowledgement beside it hardly ever
